@@ -1,0 +1,11 @@
+// Command caddy is Caddy with every module of this repository compiled in.
+package main
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	_ "github.com/kiboauth/caddy-kibo-auth"
+)
+
+func main() { caddycmd.Main() }

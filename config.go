@@ -1,0 +1,391 @@
+package kiboauth
+
+import (
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Login says which form posts are sign-ins, and how they are answered.
+type Login struct {
+	// Paths receive the shop's login posts. The first is where a customer is
+	// sent to sign in. Default: /login.
+	Paths []string `json:"paths,omitempty"`
+	// EmailField is the name of the form field with the e-mail address, exactly
+	// as the shop's form has it: login[username], ctl00$Main$UserName. Default: email.
+	EmailField string `json:"email_field,omitempty"`
+	// CodeField is the name of the form field with the one-time code. A post
+	// with an address but no code asks for one. Default: otpCode.
+	CodeField string `json:"code_field,omitempty"`
+	// RequireField names a field that only the login post has, for shops whose
+	// other forms post to the same path. Default: none.
+	RequireField string `json:"require_field,omitempty"`
+	// RequireValue is the value that RequireField must have. Default: any.
+	RequireValue string `json:"require_value,omitempty"`
+	// Fingerprint is passed on to Kibo as the device's fingerprint: the name of
+	// a form field, or text with {placeholders}. Default: none.
+	Fingerprint string `json:"fingerprint,omitempty"`
+	// Region is passed on to Kibo as the customer's region: the name of a form
+	// field, or text with {placeholders}. Default: none.
+	Region string `json:"region,omitempty"`
+	// RememberField is the name of the form field by which the customer asks to
+	// be remembered. Default: none, nobody is.
+	RememberField string `json:"remember_field,omitempty"`
+	// ReturnTo are the names, in any case, under which a form or a query says
+	// where to go after the sign-in. The first is the one the gateway writes
+	// itself. Default: return_to returnUrl redirect back.
+	ReturnTo []string `json:"return_to,omitempty"`
+	// Success is where to go after a sign-in or a sign-out when nothing else
+	// says. Default: /.
+	Success string `json:"success,omitempty"`
+	// Page says who draws the login form: builtin (the gateway) or upstream
+	// (the shop). Default: builtin.
+	Page string `json:"page,omitempty"`
+	// Brand is what the built-in pages show of the shop. Default: nothing.
+	Brand Brand `json:"brand,omitzero"`
+}
+
+// Logout says how a customer signs out.
+type Logout struct {
+	// Paths end the session of who posts to them. Default: /logout.
+	Paths []string `json:"paths,omitempty"`
+	// Get lets a plain link (GET) sign out too, as many old shops have it.
+	// Default: false, only a POST does.
+	Get bool `json:"get,omitempty"`
+}
+
+// Keys are keys of one algorithm.
+type Keys struct {
+	// Algorithm is the JWS algorithm (RFC 7518), such as HS256 or RS256.
+	// Default: none, it must be given.
+	Algorithm string `json:"algorithm,omitempty"`
+	// Keys are the secrets (hmac) or PEM public keys or certificates (key),
+	// most usefully as {env.*} or {file.*} placeholders; any of them may have
+	// signed. Default: none, at least one must be given.
+	Keys []string `json:"keys,omitempty"`
+}
+
+// Verify says what the ticket's jwtAccessToken must be. Without keys a token
+// is trusted because it came from Kibo over TLS in answer to the gateway's own
+// call and never left the gateway (OpenID Connect Core §3.1.3.7); its claims
+// are checked all the same.
+type Verify struct {
+	// HMAC checks signatures with shared secrets. Default: off.
+	HMAC *Keys `json:"hmac,omitempty"`
+	// Key checks signatures with public keys. Default: off.
+	Key *Keys `json:"key,omitempty"`
+	// JWKS checks signatures with the key set at this URL (RFC 7517).
+	// Default: off.
+	JWKS string `json:"jwks,omitempty"`
+	// Algorithms are the JWS algorithms that may have signed; the token's own
+	// word counts for nothing. Default: that of HMAC or Key; RS256 and ES256
+	// with JWKS.
+	Algorithms []string `json:"algorithms,omitempty"`
+	// Issuer is the exact "iss" of a token. Default: https://www.kibocommerce.com.
+	Issuer string `json:"issuer,omitempty"`
+	// Audience is the exact "aud" of a token. Default: https://www.kibocommerce.com.
+	Audience string `json:"audience,omitempty"`
+	// Tenant is the Kibo tenant that a token must name. Default: any.
+	Tenant string `json:"tenant,omitempty"`
+	// Site is the Kibo site that a token must name. Default: any.
+	Site string `json:"site,omitempty"`
+	// Leeway is how far clocks may differ, at most 1m. Default: 30s.
+	Leeway caddy.Duration `json:"leeway,omitempty"`
+	// Bearer also admits "Authorization: Bearer <jwtAccessToken>" without a
+	// session. It needs HMAC, Key or JWKS. Default: false.
+	Bearer bool `json:"bearer,omitempty"`
+}
+
+// SessionConfig says how long sessions last and what their cookie is.
+type SessionConfig struct {
+	// Cookie is the session cookie. Default: see Cookie.
+	Cookie Cookie `json:"cookie,omitzero"`
+	// Lifetime is the absolute limit of a session. Default: 24h.
+	Lifetime caddy.Duration `json:"lifetime,omitempty"`
+	// Idle ends a session after so long without a request. Default: 1h.
+	Idle caddy.Duration `json:"idle,omitempty"`
+	// Remember is the absolute limit when the customer asked to be remembered;
+	// such a session has no idle limit. Default: 720h (30 days).
+	Remember caddy.Duration `json:"remember,omitempty"`
+	// Refresh is how long before its end a ticket is refreshed. Default: 3m.
+	Refresh caddy.Duration `json:"refresh,omitempty"`
+}
+
+// Cookie is the session cookie: always HttpOnly, and Secure unless Insecure.
+type Cookie struct {
+	// Name of the cookie. Default: __Host-kibo; kibo if Insecure, __Secure-kibo
+	// with a Domain or Path.
+	Name string `json:"name,omitempty"`
+	// Domain makes subdomains share the session. Default: none, this host only.
+	Domain string `json:"domain,omitempty"`
+	// Path the cookie is limited to. Default: /.
+	Path string `json:"path,omitempty"`
+	// SameSite is lax, strict or none. Default: lax.
+	SameSite string `json:"same_site,omitempty"`
+	// Insecure sends the cookie without Secure, for trials on this machine:
+	// sign-ins are refused on any address that is not loopback. Default: false.
+	Insecure bool `json:"insecure,omitempty"`
+}
+
+// Identity is one header that tells the upstream about the customer.
+type Identity struct {
+	// Header is its name. Copies that a client sends are removed on every
+	// route, in every spelling that a server may take for it. Default: none.
+	Header string `json:"header,omitempty"`
+	// Field is what it holds: account_id, user_id, email, user_name,
+	// first_name, last_name, segments, locale, account_type, tenant or site.
+	// Characters that a header cannot hold are percent-encoded. Default: none.
+	Field string `json:"field,omitempty"`
+}
+
+const (
+	pageBuiltin  = "builtin"
+	pageUpstream = "upstream"
+
+	forwardBearer     = "bearer"
+	forwardUserClaims = "user_claims"
+)
+
+// setDefaults fills what was left out.
+func (h *Handler) setDefaults() {
+	orText(&h.AuthHost, "home.mozu.com")
+	orTime(&h.Timeout, 10*time.Second)
+	orList(&h.Login.Paths, "/login")
+	orText(&h.Login.EmailField, "email")
+	orText(&h.Login.CodeField, "otpCode")
+	orList(&h.Login.ReturnTo, "return_to", "returnUrl", "redirect", "back")
+	orText(&h.Login.Success, "/")
+	orText(&h.Login.Page, pageBuiltin)
+	orList(&h.Logout.Paths, "/logout")
+	orTime(&h.Session.Lifetime, 24*time.Hour)
+	orTime(&h.Session.Idle, time.Hour)
+	orTime(&h.Session.Remember, 30*24*time.Hour)
+	orTime(&h.Session.Refresh, 3*time.Minute)
+	h.Session.Cookie.setDefaults()
+	if h.Identity == nil {
+		h.Identity = []Identity{{Header: "Kibo-Account-Id", Field: "account_id"}}
+	}
+}
+
+func (c *Cookie) setDefaults() {
+	switch {
+	case c.Insecure:
+		orText(&c.Name, "kibo")
+	case c.Domain != "" || (c.Path != "" && c.Path != "/"):
+		orText(&c.Name, "__Secure-kibo")
+	default:
+		orText(&c.Name, "__Host-kibo")
+	}
+	orText(&c.Path, "/")
+	orText(&c.SameSite, "lax")
+}
+
+func orText(s *string, text string) {
+	if *s == "" {
+		*s = text
+	}
+}
+
+func orTime(d *caddy.Duration, t time.Duration) {
+	if *d == 0 {
+		*d = caddy.Duration(t)
+	}
+}
+
+func orList(l *[]string, items ...string) {
+	if len(*l) == 0 {
+		*l = items
+	}
+}
+
+// problem is a mistake in the configuration: at which line, what is wrong, and
+// how to mend it.
+type problem struct{ line, wrong, mend string }
+
+func (p *problem) Error() string {
+	return strings.ReplaceAll(p.line, ".", " ") + ": " + p.wrong + "; " + p.mend
+}
+
+// check looks for mistakes that need neither placeholders nor the network. The
+// defaults must have been set.
+func (h *Handler) check() error {
+	for _, check := range []func() *problem{
+		h.checkKibo, h.checkLogin, h.checkVerify, h.checkTimes, h.Session.Cookie.check, h.checkIdentity,
+	} {
+		if p := check(); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+func (h *Handler) checkKibo() *problem {
+	switch {
+	case h.APIHost == "":
+		return &problem{"kibo_auth", "the API host is missing", "write it behind the directive: kibo_auth t12345-s67890.sandbox.mozu.com { … }"}
+	case h.ClientID == "" || h.SharedSecret == "":
+		return &problem{"client", "the application's client ID and shared secret are missing", "add a line: client {env.KIBO_CLIENT_ID} {env.KIBO_SHARED_SECRET}"}
+	case h.Timeout < 0:
+		return &problem{"timeout", "is negative", "give a duration such as 10s"}
+	}
+	for _, site := range h.Sites {
+		u, err := url.Parse(site)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || site != u.Scheme+"://"+u.Host {
+			return &problem{"site", fmt.Sprintf("%q is not an origin", site), "write scheme and host only: https://shop.example.com"}
+		}
+	}
+	return nil
+}
+
+func (h *Handler) checkLogin() *problem {
+	if h.Login.Page != pageBuiltin && h.Login.Page != pageUpstream {
+		return &problem{"login.page", fmt.Sprintf("%q is not known", h.Login.Page), "write builtin (the gateway draws the form) or upstream (the shop does)"}
+	}
+	for line, paths := range map[string][]string{"login": h.Login.Paths, "logout": h.Logout.Paths, "login.success": {h.Login.Success}} {
+		for _, path := range paths {
+			if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#*\\") || strings.HasPrefix(path, "//") {
+				return &problem{line, fmt.Sprintf("%q is not a path of this site", path), "write one like /login, without wildcard, query or host"}
+			}
+		}
+	}
+	if p := slices.IndexFunc(h.Login.Paths, func(p string) bool { return slices.Contains(h.Logout.Paths, p) }); p >= 0 {
+		return &problem{"logout", fmt.Sprintf("%q is also a login path", h.Login.Paths[p]), "give each its own path"}
+	}
+	if h.Login.EmailField == h.Login.CodeField {
+		return &problem{"login.fields", "address and code are the same field", "name two fields of the shop's form: fields email otpCode"}
+	}
+	if err := h.Login.Brand.check(); err != nil {
+		return &problem{"login.brand", err.Error(), "see the brand block in docs/configuration.md"}
+	}
+	return nil
+}
+
+func (h *Handler) checkVerify() *problem {
+	v := &h.Verify
+	modes := 0
+	for _, on := range []bool{v.HMAC != nil, v.Key != nil, v.JWKS != ""} {
+		if on {
+			modes++
+		}
+	}
+	symmetric := slices.ContainsFunc(v.Algorithms, func(a string) bool { return strings.HasPrefix(strings.ToUpper(a), "HS") })
+	switch {
+	case symmetric && (v.JWKS != "" || v.Key != nil), v.HMAC != nil && modes > 1:
+		return &problem{"verify", "a symmetric algorithm beside public keys lets whoever knows a public key sign tokens", "use hmac alone, or key or jwks with RS, PS, ES or EdDSA algorithms"}
+	case modes > 1:
+		return &problem{"verify", "two sources of keys", "keep one of hmac, key and jwks"}
+	case v.Bearer && modes == 0:
+		return &problem{"verify.bearer", "a token that a client brings can only be trusted by its signature, and no key is configured", "add hmac, key or jwks, or take bearer away"}
+	case v.Leeway < 0 || time.Duration(v.Leeway) > time.Minute:
+		return &problem{"verify.leeway", fmt.Sprintf("%s is not between 0 and 1m", time.Duration(v.Leeway)), "30s is enough for clocks that are kept right"}
+	}
+	return nil
+}
+
+func (h *Handler) checkTimes() *problem {
+	s := &h.Session
+	for line, d := range map[string]caddy.Duration{
+		"session.lifetime": s.Lifetime, "session.idle": s.Idle, "session.remember": s.Remember, "session.refresh": s.Refresh,
+	} {
+		if d < 0 {
+			return &problem{line, "is negative", "give a duration such as 1h"}
+		}
+	}
+	switch {
+	case s.Idle > s.Lifetime:
+		return &problem{"session.idle", fmt.Sprintf("%s is longer than the lifetime of %s and would never end a session", time.Duration(s.Idle), time.Duration(s.Lifetime)), "make idle shorter or lifetime longer"}
+	case s.Remember < s.Lifetime:
+		return &problem{"session.remember", fmt.Sprintf("%s is shorter than the lifetime of %s", time.Duration(s.Remember), time.Duration(s.Lifetime)), "make remember longer or lifetime shorter"}
+	}
+	return nil
+}
+
+func (c *Cookie) check() *problem {
+	host, secure := strings.HasPrefix(c.Name, "__Host-"), strings.HasPrefix(c.Name, "__Secure-")
+	switch {
+	case !validToken(c.Name):
+		return &problem{"session.cookie", fmt.Sprintf("%q cannot name a cookie", c.Name), "use letters, digits, - and _"}
+	case host && c.Domain != "":
+		return &problem{"session.cookie", "browsers refuse a __Host- cookie with a domain", "name it __Secure-kibo, or take the domain away"}
+	case host && c.Path != "/":
+		return &problem{"session.cookie", "browsers refuse a __Host- cookie with a path other than /", "name it __Secure-kibo, or take the path away"}
+	case (host || secure) && c.Insecure:
+		return &problem{"session.cookie", "browsers refuse a __Host- or __Secure- cookie without Secure", "take insecure away, or name the cookie kibo"}
+	case !slices.Contains([]string{"lax", "strict", "none"}, strings.ToLower(c.SameSite)):
+		return &problem{"session.cookie", fmt.Sprintf("same_site %q is not known", c.SameSite), "write lax, strict or none"}
+	case strings.EqualFold(c.SameSite, "none") && c.Insecure:
+		return &problem{"session.cookie", "browsers refuse SameSite=None without Secure", "take insecure away, or use same_site lax"}
+	case !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, "; \t\r\n"):
+		return &problem{"session.cookie", fmt.Sprintf("%q is no path for a cookie", c.Path), "write one like /shop"}
+	case strings.ContainsAny(c.Domain, "; :/*\t\r\n"):
+		return &problem{"session.cookie", fmt.Sprintf("%q is no domain for a cookie", c.Domain), "write one like example.com"}
+	}
+	return nil
+}
+
+// maxIdentity bounds the identity headers of one request, forwarded tokens
+// included; each costs every request one to three per cent.
+const maxIdentity = 14
+
+func (h *Handler) checkIdentity() *problem {
+	seen := map[string]bool{}
+	for _, id := range h.Identity {
+		name := foldName(id.Header)
+		switch {
+		case !validToken(id.Header):
+			return &problem{"identity", fmt.Sprintf("%q cannot name a header", id.Header), "write one like Kibo-Account-Id"}
+		case slices.Contains(foreignHeaders, name):
+			return &problem{"identity", fmt.Sprintf("%s has a meaning of its own in HTTP", id.Header), "choose another name, such as Kibo-Account-Id"}
+		case seen[name]:
+			return &problem{"identity", fmt.Sprintf("%s is set twice", id.Header), "give each header one field"}
+		case !slices.Contains(fieldNames[:], id.Field):
+			return &problem{"identity", fmt.Sprintf("the field %q is not known%s", id.Field, didYouMean(id.Field, fieldNames[:])), "choose one of " + strings.Join(fieldNames[:], ", ")}
+		}
+		seen[name] = true
+	}
+	for _, what := range h.Forward {
+		if what != forwardBearer && what != forwardUserClaims {
+			return &problem{"forward", fmt.Sprintf("%q cannot be forwarded", what), "choose bearer or user_claims"}
+		}
+	}
+	if n := len(h.Identity) + len(h.Forward); n > maxIdentity {
+		return &problem{"identity", fmt.Sprintf("%d headers are too many", n), fmt.Sprintf("keep what the shop reads, at most %d", maxIdentity)}
+	}
+	return nil
+}
+
+// foreignHeaders belong to HTTP, to Caddy or to the browser, and cannot carry
+// identity without breaking something.
+var foreignHeaders = []string{
+	"accept", "accept_encoding", "authorization", "cache_control", "connection", "content_encoding", "content_length",
+	"content_type", "cookie", "date", "expect", "forwarded", "host", "keep_alive", "origin", "proxy", "proxy_authorization",
+	"proxy_connection", "referer", "te", "trailer", "transfer_encoding", "upgrade", "user_agent", "via",
+	"x_forwarded_for", "x_forwarded_host", "x_forwarded_proto",
+}
+
+// validToken tells whether s is a token of RFC 9110 §5.6.2.
+func validToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
+		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, c)
+	})
+}
+
+// headerName is the spelling under which a header stands in http.Header.
+func headerName(name string) string { return textproto.CanonicalMIMEHeaderKey(name) }
+
+// sameSite returns the cookie's attribute.
+func (c *Cookie) sameSite() http.SameSite {
+	switch strings.ToLower(c.SameSite) {
+	case "strict":
+		return http.SameSiteStrictMode
+	case "none":
+		return http.SameSiteNoneMode
+	}
+	return http.SameSiteLaxMode
+}

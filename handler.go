@@ -1,0 +1,207 @@
+package kiboauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/urlpath"
+	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
+)
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler: strip, own paths, admit,
+// identify, and on to the upstream, or challenge.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	own := h.strip(r) // only the gateway speaks for the customer
+	access, err := h.rules.Of(r.URL)
+	if err != nil {
+		return h.refuse(w, r, fmt.Errorf("%w: %w", errBadPath, err))
+	}
+	if done, err := h.serveOwn(w, r, own); done {
+		return err
+	} else if h.isLogin(r) {
+		access = urlpath.Public // the shop's own form, and what else it has there
+	}
+	sess, err := h.admit(r, own)
+	if err == nil && isForeignSocket(r, h.origins) {
+		return h.refuse(w, r, errCrossSite)
+	}
+	switch {
+	case err == nil:
+		p := &passage{h: h, session: sess, protected: access == urlpath.Protected}
+		p.ResponseWriter = w
+		p.identify(r)
+		return next.ServeHTTP(p, r)
+	case access == urlpath.Public: // on it goes, without identity
+		nobody(r)
+		p := &passage{h: h}
+		p.ResponseWriter = w
+		return next.ServeHTTP(p, r)
+	case errors.Is(err, ErrNoSession):
+		return h.challenge(w, r, own.session.seen)
+	default: // cannot tell: fail closed, and leave the cookie alone
+		return h.refuse(w, r, err)
+	}
+}
+
+// serveOwn answers what is the gateway's own to answer.
+func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request, own credentials) (done bool, err error) {
+	switch {
+	case h.isLogin(r):
+		return h.login(w, r, own)
+	case slices.Contains(h.Logout.Paths, r.URL.Path):
+		return true, h.logout(w, r, own)
+	}
+	return false, nil
+}
+
+func (h *Handler) isLogin(r *http.Request) bool { return slices.Contains(h.Login.Paths, r.URL.Path) }
+
+// admit finds the session that a request may use. ErrNoSession means that
+// there is none; any other error that nobody can tell now.
+func (h *Handler) admit(r *http.Request, own credentials) (*Session, error) {
+	id, ok := parseSessionID(h.realm, own.session.value)
+	if !ok {
+		return h.admitBearer(r.Context(), own.bearer)
+	}
+	s, err := h.load(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UnixNano()
+	if h.ended(s, now) {
+		return nil, h.end(r.Context(), id)
+	}
+	if s.stamp == h.verifier.Stamp() && now < s.due && now-s.seen < int64(touchEvery) {
+		return s, nil // the verdict holds, and nothing is due
+	}
+	return h.tend(r.Context(), id, s, now)
+}
+
+// admitBearer takes a client's own token for a session of one request, where
+// that is switched on. Such a token is worth its signature and no more.
+func (h *Handler) admitBearer(ctx context.Context, token string) (*Session, error) {
+	if !h.Verify.Bearer || token == "" {
+		return nil, ErrNoSession
+	}
+	claims, err := h.verifier.Verify(ctx, token, time.Now())
+	if errors.Is(err, verify.ErrInvalid) {
+		return nil, ErrNoSession
+	} else if err != nil {
+		return nil, err
+	}
+	s := new(Session)
+	s.pack(h.realm, customerOf(&kibo.Ticket{JWT: token}, claims))
+	return s, nil
+}
+
+// load asks the store, and tells a session that is not there from a store that
+// cannot say.
+func (h *Handler) load(ctx context.Context, id SessionID) (*Session, error) {
+	s, err := h.store.Load(ctx, id)
+	if err != nil && !errors.Is(err, ErrNoSession) {
+		return nil, fmt.Errorf("%w: loading a session: %w", errStore, err)
+	}
+	return s, err
+}
+
+// ended tells whether a limit of the session has passed (OWASP ASVS 7.3): the
+// absolute one, or, unless the customer is to be remembered, the idle one.
+func (h *Handler) ended(s *Session, now int64) bool {
+	return now >= s.ends || (!s.remembered && now-s.seen >= int64(h.Session.Idle))
+}
+
+// end deletes a session and says that there is none.
+func (h *Handler) end(ctx context.Context, id SessionID) error {
+	if err := h.store.Delete(ctx, id.key); err != nil {
+		return fmt.Errorf("%w: ending a session: %w", errStore, err)
+	}
+	return ErrNoSession
+}
+
+// challenge sends who opens a page to sign in, and tells scripts and other
+// clients that they must. A cookie that was refused is taken back, but only
+// from a page: a straggling image must not clear a cookie that is newer.
+func (h *Handler) challenge(w http.ResponseWriter, r *http.Request, stale bool) error {
+	if !isNavigation(r) {
+		return h.refuse(w, r, ErrNoSession)
+	}
+	if stale {
+		h.clearCookie(w, h.cookies.session)
+	}
+	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	return redirect(w, h.loginURL(original.URL.RequestURI(), ""))
+}
+
+// loginURL is where to sign in, with the way back and what the shop's own form
+// is to say.
+func (h *Handler) loginURL(returnTo, state string) string {
+	query := url.Values{}
+	if returnTo = urlpath.LocalTarget(returnTo); returnTo != "" {
+		query.Set(h.Login.ReturnTo[0], returnTo)
+	}
+	if state != "" {
+		query.Set("kibo_auth", state)
+	}
+	if len(query) == 0 {
+		return h.Login.Paths[0]
+	}
+	return h.Login.Paths[0] + "?" + query.Encode()
+}
+
+// redirect sends a browser to a place on this site, never to a cached one.
+func redirect(w http.ResponseWriter, target string) error {
+	w.Header().Set("Location", target)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// isNavigation tells a browser that opens a page from everything else. By
+// Fetch metadata where there is some; otherwise by what is accepted.
+func isNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header["Upgrade"] != nil {
+		return false
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return r.Header.Get("X-Requested-With") == "" && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// isForeignSocket tells whether a page of another site opens a WebSocket with
+// the customer's cookie. Browsers send no preflight for those.
+func isForeignSocket(r *http.Request, origins *http.CrossOriginProtection) bool {
+	return r.Header["Upgrade"] != nil && isCrossSite(r, origins)
+}
+
+// isCrossSite tells whether a request comes from a page of another site: by
+// Sec-Fetch-Site, else by Origin, else by Referer. What has none of them is no
+// browser of our days. "same-site" is another site too.
+func isCrossSite(r *http.Request, origins *http.CrossOriginProtection) bool {
+	asked := *r
+	asked.Method = http.MethodPost // a GET is checked just as well
+	if origins.Check(&asked) != nil {
+		return true
+	}
+	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" || r.Header.Get("Referer") == "" {
+		return false
+	}
+	from, err := url.Parse(r.Header.Get("Referer"))
+	if err != nil {
+		return true
+	}
+	if from.Host == r.Host {
+		return false
+	}
+	asked.Header = http.Header{"Origin": {from.Scheme + "://" + from.Host}}
+	return origins.Check(&asked) != nil
+}

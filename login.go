@@ -1,0 +1,492 @@
+package kiboauth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/loginform"
+	"github.com/kiboauth/caddy-kibo-auth/internal/urlpath"
+	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
+)
+
+// pendingLife is how long a sign-in may rest between its steps. Kibo's codes
+// live three minutes; NIST SP 800-63B allows ten.
+const pendingLife = 10 * time.Minute
+
+// pending is a sign-in between its steps. It lives sealed in a cookie of the
+// browser that began it, and so cannot be finished in another one.
+type pending struct {
+	Nonce    string `json:"n"`
+	Email    string `json:"e"`
+	ReturnTo string `json:"r,omitempty"`
+	Remember bool   `json:"m,omitempty"`
+	UserID   string `json:"u,omitempty"` // set: the second factor is what is missing
+	Began    int64  `json:"t"`           // Unix seconds
+}
+
+// purpose binds what is sealed to its cookie and realm.
+func (h *Handler) purpose() string { return h.cookies.login + " " + h.realm }
+
+// keep hands the browser its pending sign-in.
+func (h *Handler) keep(ctx context.Context, w http.ResponseWriter, p *pending) error {
+	p.Nonce, p.Began = rand.Text(), time.Now().Unix()
+	text, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("encoding a pending sign-in: %w", err)
+	}
+	sealed, err := h.keyring.seal(ctx, h.purpose(), text)
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, h.Session.Cookie.cookie(h.cookies.login, sealed, pendingLife))
+	return nil
+}
+
+// resume reads the pending sign-in of this browser. errNotHere: there is none,
+// or it has rested too long.
+func (h *Handler) resume(ctx context.Context, cookie string) (*pending, error) {
+	if cookie == "" {
+		return nil, errNotHere
+	}
+	text, err := h.keyring.open(ctx, h.purpose(), cookie)
+	if errors.Is(err, errSealBroken) {
+		return nil, errNotHere
+	} else if err != nil {
+		return nil, err
+	}
+	p := new(pending)
+	if json.Unmarshal(text, p) != nil || time.Since(time.Unix(p.Began, 0)) > pendingLife {
+		return nil, errNotHere
+	}
+	return p, nil
+}
+
+// attempt is one login post on its way to an answer.
+type attempt struct {
+	h       *Handler
+	w       http.ResponseWriter
+	r       *http.Request
+	form    *loginform.Form
+	pending *pending // nil in the first step
+	json    bool
+}
+
+// login answers what comes to a login path, as far as it is a sign-in. What is
+// none goes on to the upstream (done is false), its body untouched.
+func (h *Handler) login(w http.ResponseWriter, r *http.Request, own credentials) (done bool, err error) {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		if h.Login.Page == pageUpstream {
+			return false, nil
+		}
+		return true, h.showLogin(w, r)
+	case http.MethodPost:
+	default:
+		return false, nil
+	}
+	form, ok, err := loginform.Read(r, h.form)
+	switch {
+	case err != nil && answerable(err):
+		return true, h.refuse(w, r, err)
+	case err != nil: // the client is gone
+		return true, caddyhttp.Error(http.StatusBadRequest, err)
+	case !ok:
+		return false, nil
+	}
+	a := &attempt{h: h, w: w, r: r, form: form, json: form.JSON || wantsJSON(r)}
+	return true, a.serve(own)
+}
+
+// answerable tells a bad form from a connection that broke.
+func answerable(err error) bool {
+	for _, known := range []error{loginform.ErrTooLarge, loginform.ErrTooMany, loginform.ErrConflict, loginform.ErrMalformed} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
+// showLogin draws the empty form.
+func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request) error {
+	view := h.loginView(stepEmail)
+	view.ReturnTo = urlpath.LocalTarget(h.returnIn(r.URL.Query()))
+	h.pages.login(w, r, http.StatusOK, view)
+	return nil
+}
+
+// returnIn finds the return path in a query, its name in any case.
+func (h *Handler) returnIn(query url.Values) string {
+	for _, name := range h.Login.ReturnTo {
+		for key, values := range query {
+			if strings.EqualFold(key, name) && values[0] != "" {
+				return values[0]
+			}
+		}
+	}
+	return ""
+}
+
+func (h *Handler) loginView(step loginStep) loginView {
+	view := loginView{
+		Step: step, Action: h.Login.Paths[0], EmailField: h.Login.EmailField, CodeField: h.Login.CodeField,
+		RememberField: h.Login.RememberField, ReturnField: h.Login.ReturnTo[0],
+	}
+	if h.Login.RequireField != "" {
+		view.Hidden = [][2]string{{h.Login.RequireField, h.Login.RequireValue}}
+	}
+	return view
+}
+
+// serve takes the attempt through its step.
+func (a *attempt) serve(own credentials) error {
+	h, ctx := a.h, a.r.Context()
+	if isCrossSite(a.r, h.origins) {
+		return a.fail(errCrossSite)
+	}
+	if h.Session.Cookie.Insecure && !isLoopback(a.r) {
+		return a.fail(errInsecure)
+	}
+	if a.form.Email != "" && !loginform.ValidEmail(a.form.Email) {
+		return a.fail(errBadAddress)
+	}
+	if !a.form.HasCode {
+		return a.sendCode()
+	}
+	p, err := h.resume(ctx, own.login.value)
+	if err != nil {
+		return a.fail(err)
+	}
+	if a.form.Email != "" && !strings.EqualFold(loginform.NormalEmail(a.form.Email), p.Email) {
+		return a.fail(errNotHere) // the code was sent to somebody else
+	}
+	a.pending = p
+	return a.exchange(own)
+}
+
+// isLoopback tells whether the request came in on a loopback address.
+func isLoopback(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	at, err := netip.ParseAddrPort(local.String())
+	return err == nil && at.Addr().Unmap().IsLoopback()
+}
+
+// sendCode begins a sign-in. The answer neither waits for Kibo's nor depends
+// on it, so that words and time are the same for every address; only Kibo
+// being out of reach altogether is told.
+func (a *attempt) sendCode() error {
+	h, ctx := a.h, a.r.Context()
+	if err := h.kibo.Ready(ctx); err != nil {
+		return a.fail(err)
+	}
+	p := &pending{Email: loginform.NormalEmail(a.form.Email), Remember: a.form.Remember, ReturnTo: a.returnTo()}
+	if err := h.keep(ctx, a.w, p); err != nil {
+		return a.fail(err)
+	}
+	a.pending = p
+	request := kibo.CodeRequest{Email: p.Email, ClientIP: clientIP(a.r)}
+	go h.requestCode(context.WithoutCancel(ctx), request)
+	if a.json {
+		return writeJSON(a.w, http.StatusOK, "application/json", map[string]string{"status": "code_sent"})
+	}
+	return a.show(http.StatusOK, stepCode, noticeCodeSent, 0)
+}
+
+// requestCode asks Kibo to send a code. The client bounds how many calls wait.
+func (h *Handler) requestCode(ctx context.Context, request kibo.CodeRequest) {
+	if err := h.kibo.RequestCode(ctx, request); err != nil {
+		if said, ok := errors.AsType[*kibo.Error](err); ok {
+			h.log.Warn("no code was sent", kiboFields(said)...)
+			return
+		}
+		h.log.Warn("no code was sent", zap.Error(err))
+	}
+}
+
+func clientIP(r *http.Request) string {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return ip
+}
+
+// returnTo is where this attempt wants to go afterwards: what the post says,
+// else what an earlier step said.
+func (a *attempt) returnTo() string {
+	if to := urlpath.LocalTarget(a.form.ReturnTo); to != "" {
+		return to
+	}
+	if a.pending != nil {
+		return urlpath.LocalTarget(a.pending.ReturnTo)
+	}
+	return ""
+}
+
+// signedIn is what a good code leads to.
+type signedIn struct {
+	id      SessionID
+	session *Session
+}
+
+// exchange trades the code for a session. Posts of the same code from the same
+// browser, a double click, share one exchange and one session; it goes on when
+// the browser is gone, since a code works only once.
+func (a *attempt) exchange(own credentials) error {
+	h, ctx := a.h, a.r.Context()
+	old, had := parseSessionID(h.realm, own.session.value)
+	flight := h.shared.exchanges.DoChan(a.pending.Nonce+" "+a.form.Code, h.detachedExchange(a))
+	select {
+	case done := <-flight:
+		if second, ok := errors.AsType[*secondFactor](done.Err); ok {
+			return a.askSecond(second.userID)
+		}
+		if done.Err != nil {
+			return a.fail(done.Err)
+		}
+		if had { // the session that this browser had is over (OWASP ASVS 7.2.4)
+			if err := h.store.Delete(ctx, old.key); err != nil {
+				h.log.Warn("ending the session before", zap.Error(err))
+			}
+		}
+		return a.welcome(done.Val.(*signedIn))
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// detachedExchange runs the exchange on a context of its own.
+func (h *Handler) detachedExchange(a *attempt) func() (any, error) {
+	fingerprint, region, ip := a.extra(h.Login.Fingerprint), a.extra(h.Login.Region), clientIP(a.r)
+	p, code := a.pending, a.form.Code
+	remember := p.Remember || a.form.Remember
+	return func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Duration(h.Timeout)+refreshSlack)
+		defer cancel()
+		var ticket *kibo.Ticket
+		var err error
+		if p.UserID != "" {
+			ticket, err = h.kibo.ExchangeSecondFactor(ctx, p.UserID, code, ip)
+		} else {
+			ticket, err = h.kibo.ExchangeCode(ctx, kibo.CodeExchange{Email: p.Email, Code: code, Fingerprint: fingerprint, Region: region, ClientIP: ip})
+		}
+		if err != nil {
+			return nil, err
+		}
+		return h.begin(ctx, ticket, remember)
+	}
+}
+
+// extra is what a fingerprint or region line yields: a form field, or text
+// whose placeholders are the operator's, never the customer's.
+func (a *attempt) extra(line string) string {
+	if strings.Contains(line, "{") {
+		repl := a.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		return repl.ReplaceAll(line, "")
+	}
+	return a.form.Extra[line]
+}
+
+// secondFactor says that a ticket is no sign-in yet.
+type secondFactor struct{ userID string }
+
+func (*secondFactor) Error() string { return errSecondFactor.Error() }
+func (*secondFactor) Unwrap() error { return errSecondFactor }
+
+// begin makes the session of a new ticket, under an ID that nobody has seen.
+func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool) (*signedIn, error) {
+	stamp := h.verifier.Stamp()
+	claims, err := h.trust(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	life := h.Session.Lifetime
+	if remember {
+		life = h.Session.Remember
+	}
+	s := &Session{
+		version: 1, stamp: stamp, remembered: remember,
+		created: now.UnixNano(), seen: now.UnixNano(), ends: now.Add(time.Duration(life)).UnixNano(),
+	}
+	s.pack(h.realm, customerOf(t, claims))
+	h.setTimes(s, t, claims)
+	id := newSessionID(h.realm)
+	if err := h.store.Create(ctx, id, s); err != nil {
+		return nil, fmt.Errorf("%w: saving a new session: %w", errStore, err)
+	}
+	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember))
+	return &signedIn{id, s}, nil
+}
+
+// trust decides whether a ticket makes somebody known: no second factor is
+// missing, the customer may sign in, the token holds, and all of it is about
+// the same customer.
+func (h *Handler) trust(ctx context.Context, t *kibo.Ticket) (*verify.Claims, error) {
+	a := t.Customer
+	switch {
+	case t.Requires2FA: // not signed in, even if tokens came with it
+		return nil, &secondFactor{t.UserID}
+	case a != nil && (a.Anonymous || a.Locked || a.Inactive):
+		return nil, kibo.ErrRejected
+	case t.JWT == "":
+		return nil, fmt.Errorf("%w: it has no jwtAccessToken", errBadTicket)
+	}
+	claims, err := h.verifier.Verify(ctx, t.JWT, time.Now())
+	switch {
+	case errors.Is(err, verify.ErrInvalid):
+		return nil, fmt.Errorf("%w: %w", errBadTicket, err)
+	case err != nil:
+		return nil, err
+	case t.UserID != "" && t.UserID != claims.UserID, a != nil && a.AccountID != "" && a.AccountID != claims.AccountID:
+		return nil, fmt.Errorf("%w: token and ticket name different customers", errBadTicket)
+	}
+	return claims, nil
+}
+
+// askSecond keeps the sign-in for a second code, which Kibo has sent.
+func (a *attempt) askSecond(userID string) error {
+	if userID == "" {
+		return a.fail(fmt.Errorf("%w: a second factor without a user", errBadTicket))
+	}
+	p := *a.pending
+	p.UserID = userID
+	if err := a.h.keep(a.r.Context(), a.w, &p); err != nil {
+		return a.fail(err)
+	}
+	a.pending = &p
+	if a.json {
+		return writeJSON(a.w, http.StatusOK, "application/json", map[string]string{"status": "second_step"})
+	}
+	return a.show(http.StatusOK, stepSecond, noticeNone, 0)
+}
+
+// welcome hands over the session and sends the customer on.
+func (a *attempt) welcome(in *signedIn) error {
+	h := a.h
+	h.setSession(a.w, in.id, in.session)
+	h.clearCookie(a.w, h.cookies.login)
+	target := a.returnTo()
+	if target == "" {
+		target = h.Login.Success
+	}
+	if a.json {
+		return writeJSON(a.w, http.StatusOK, "application/json", map[string]string{"status": "signed_in", "return_to": target})
+	}
+	return redirect(a.w, target)
+}
+
+// fail answers an attempt that did not work. Nothing is lost: the address
+// stays in the form, and the pending sign-in in its cookie.
+func (a *attempt) fail(err error) error {
+	h := a.h
+	h.report(err)
+	answer, wait := answerTo(err)
+	if a.json {
+		return writeProblem(a.w, answer, wait)
+	}
+	if errors.Is(err, errCrossSite) {
+		return h.refuse(a.w, a.r, err)
+	}
+	step := stepEmail
+	if a.pending != nil {
+		step = stepCode
+		if a.pending.UserID != "" {
+			step = stepSecond
+		}
+	}
+	return a.show(answer.status, step, answer.notice, wait)
+}
+
+// show draws the form for a step, or sends the browser back to the shop's own.
+func (a *attempt) show(status int, step loginStep, what notice, wait time.Duration) error {
+	h := a.h
+	if h.Login.Page == pageUpstream {
+		return redirect(a.w, h.loginURL(a.returnTo(), upstreamState(step, what)))
+	}
+	view := h.loginView(step)
+	view.Email, view.Remember, view.ReturnTo = a.form.Email, a.form.Remember, a.returnTo()
+	if a.pending != nil {
+		view.Email, view.Remember = a.pending.Email, a.pending.Remember
+	}
+	view.Notice, view.Retry = what, wait
+	h.pages.login(a.w, a.r, status, view)
+	return nil
+}
+
+// upstreamState is what the shop's own form is told.
+func upstreamState(step loginStep, what notice) string {
+	switch what {
+	case noticeCodeSent:
+		return "code_sent"
+	case noticeLimited:
+		return "limited"
+	case noticeUnavailable:
+		return "unavailable"
+	case noticeNone:
+		if step == stepSecond {
+			return "second_step"
+		}
+	}
+	return "rejected"
+}
+
+// wantsJSON tells scripts from pages: by Fetch metadata, by the header that
+// older script libraries set, or by what is accepted.
+func wantsJSON(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode != "navigate"
+	}
+	accept := r.Header.Get("Accept")
+	return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") ||
+		strings.Contains(accept, "json") && !strings.Contains(accept, "text/html")
+}
+
+// logout ends the session: at the store first, then in the browser. It needs
+// nothing of Kibo, which has no way to end a ticket.
+func (h *Handler) logout(w http.ResponseWriter, r *http.Request, own credentials) error {
+	if r.Method != http.MethodPost && (r.Method != http.MethodGet || !h.Logout.Get) {
+		w.Header().Set("Allow", h.logoutMethods())
+		return h.refuse(w, r, errMethod)
+	}
+	if isCrossSite(r, h.origins) {
+		return h.refuse(w, r, errCrossSite)
+	}
+	if id, ok := parseSessionID(h.realm, own.session.value); ok {
+		if err := h.end(r.Context(), id); !errors.Is(err, ErrNoSession) {
+			return h.refuse(w, r, err)
+		}
+	}
+	h.clearCookie(w, h.cookies.session)
+	h.clearCookie(w, h.cookies.login)
+	w.Header().Set("Clear-Site-Data", `"cache"`)
+	target := urlpath.LocalTarget(h.returnIn(r.URL.Query()))
+	if target == "" {
+		target = h.Login.Success
+	}
+	if wantsJSON(r) {
+		return writeJSON(w, http.StatusOK, "application/json", map[string]string{"status": "signed_out", "return_to": target})
+	}
+	return redirect(w, target)
+}
+
+func (h *Handler) logoutMethods() string {
+	if h.Logout.Get {
+		return "GET, POST"
+	}
+	return "POST"
+}

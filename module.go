@@ -1,0 +1,376 @@
+// Package kiboauth is a Caddy plugin that puts sign-in by e-mailed code in
+// front of a legacy storefront whose customers live in Kibo Commerce.
+//
+// The shop's own login form keeps working: the gateway takes the form's post,
+// exchanges e-mail and one-time code at Kibo for a ticket, keeps the ticket in
+// a session, and lets the upstream know on every later request who is asking,
+// through headers that nobody else can set.
+package kiboauth
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/loginform"
+	"github.com/kiboauth/caddy-kibo-auth/internal/urlpath"
+	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
+)
+
+// Handler guards a storefront. It takes login posts, keeps sessions, sends who
+// has none to sign in, and tells the upstream who is asking.
+type Handler struct {
+	// APIHost is the API host or URL of the Kibo site, with or without /api,
+	// such as t12345-s67890.sandbox.mozu.com. Default: none, it must be given.
+	APIHost string `json:"api_host,omitempty"`
+	// ClientID is the Kibo application's client ID. Placeholders are resolved
+	// at every grant. Default: none, it must be given.
+	ClientID string `json:"client_id,omitempty"`
+	// SharedSecret is the Kibo application's shared secret, best given as
+	// {env.*} or {file.*}: a literal would stand in the admin API's /config.
+	// Placeholders are resolved at every grant. Default: none, it must be given.
+	SharedSecret string `json:"shared_secret,omitempty"`
+	// AuthHost is the host or URL that grants the application its token.
+	// Default: home.mozu.com.
+	AuthHost string `json:"auth_host,omitempty"`
+	// KiboHeaders go with every API call, such as x-vol-tenant and x-vol-site
+	// for a host that names only the tenant. Default: none.
+	KiboHeaders map[string]string `json:"kibo_headers,omitempty"`
+	// Timeout is how long one call to Kibo may take. Default: 10s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// Sites are the origins, such as https://shop.example.com, whose pages may
+	// post here besides those of the request's own host. Default: none.
+	Sites []string `json:"sites,omitempty"`
+	// Secrets protect what browsers keep between the steps of a sign-in: the
+	// first seals, all open. Each has 32 characters at least; placeholders are
+	// resolved at start. Default: one made at first use and kept in Caddy's storage.
+	Secrets []string `json:"secrets,omitempty"`
+	// Login says which posts are sign-ins. Default: see Login.
+	Login Login `json:"login,omitzero"`
+	// Logout says how customers sign out. Default: see Logout.
+	Logout Logout `json:"logout,omitzero"`
+	// Protect are the paths that need a session: exact, or with a wildcard at
+	// the start or the end. Default: *, every path.
+	Protect []string `json:"protect,omitempty"`
+	// Public are paths that need none, also where Protect has them. Identity is
+	// still passed on when there is a session. Default: none.
+	Public []string `json:"public,omitempty"`
+	// Verify says what a ticket's token must be. Default: see Verify.
+	Verify Verify `json:"verify,omitzero"`
+	// Session says how long sessions last. Default: see SessionConfig.
+	Session SessionConfig `json:"session,omitzero"`
+	// StoreRaw is where sessions are kept. Default: memory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.kibo_auth.stores inline_key=backend"`
+	// Identity are the headers that tell the upstream who is asking.
+	// Default: Kibo-Account-Id with the account_id.
+	Identity []Identity `json:"identity,omitempty"`
+	// Forward hands Kibo tokens to the upstream: bearer (the jwtAccessToken as
+	// Authorization) and user_claims (the accessToken as x-vol-user-claims).
+	// Whoever reads them can call Kibo as the application and the customer.
+	// Default: none.
+	Forward []string `json:"forward,omitempty"`
+	// Source is where lines of the Caddyfile stand whose placeholders are
+	// resolved at start, for error messages. Default: none.
+	Source map[string]string `json:"source,omitempty"`
+
+	log      *zap.Logger
+	realm    string
+	shared   *shared
+	store    Store
+	kibo     *kibo.Client
+	verifier *verify.Verifier
+	rules    *urlpath.Rules
+	form     loginform.Fields
+	pages    *pages
+	cookies  cookieNames
+	keyring  *keyring
+	origins  *http.CrossOriginProtection
+	headers  []boundHeader
+	reserved reserved
+	pooled   []any // keys to give back to the pool
+}
+
+// boundHeader is an identity header ready for use.
+type boundHeader struct {
+	name  string
+	field field
+}
+
+// pool holds what outlives a reload of the configuration: clients with their
+// app tokens, keysets, the memory store, flights under way. Old and new
+// handlers share them while both live.
+var pool = caddy.NewUsagePool()
+
+// shared is what handlers of one realm have in common.
+type shared struct {
+	refreshes singleflight.Group // by session key
+	exchanges singleflight.Group // by pending sign-in and code
+}
+
+// Destruct implements caddy.Destructor.
+func (*shared) Destruct() error { return nil }
+
+// pooledClient and pooledVerifier let the pool close what it holds.
+type (
+	pooledClient   struct{ *kibo.Client }
+	pooledVerifier struct{ *verify.Verifier }
+)
+
+func (c pooledClient) Destruct() error   { c.Close(); return nil }
+func (v pooledVerifier) Destruct() error { v.Close(); return nil }
+
+// CaddyModule implements caddy.Module.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.kibo_auth",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision resolves placeholders, fills defaults and joins what outlives
+// reloads. It opens no connection.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.log = ctx.Logger()
+	h.setDefaults()
+	if err := h.check(); err != nil {
+		return places(h.Source).explain(err)
+	}
+	for _, step := range []func(caddy.Context) error{
+		h.provisionKibo, h.provisionVerifier, h.provisionLogin, h.provisionIdentity, h.provisionStore,
+	} {
+		if err := step(ctx); err != nil {
+			return places(h.Source).explain(err)
+		}
+	}
+	return nil
+}
+
+// provisionKibo joins the client of these settings. What its app token was
+// granted for is part of the key; a changed secret makes a new client.
+func (h *Handler) provisionKibo(caddy.Context) error {
+	if _, _, err := appCredentials(h.ClientID, h.SharedSecret); err != nil {
+		return &problem{"client", err.Error(), "set it for the process that runs Caddy"}
+	}
+	id, secret := h.ClientID, h.SharedSecret
+	config := kibo.Config{
+		APIURL: h.APIHost, AuthURL: h.AuthHost, Timeout: time.Duration(h.Timeout), Header: http.Header{},
+		Credentials: func() (string, string, error) { return appCredentials(id, secret) },
+	}
+	for name, value := range h.KiboHeaders {
+		config.Header.Set(name, value)
+	}
+	api, err := kibo.ParseURL(h.APIHost)
+	if err != nil {
+		return &problem{"kibo_auth", err.Error(), "write the API host that Kibo's Dev Center shows for the site"}
+	}
+	if _, err := kibo.ParseURL(h.AuthHost); err != nil {
+		return &problem{"auth_host", err.Error(), "write a host such as home.mozu.com"}
+	}
+	h.realm = realmOf(api.String(), h.KiboHeaders)
+	client, err := fromPool(h, clientKey(digest(h.APIHost, h.AuthHost, id, secret, h.Timeout, h.KiboHeaders)), func() (caddy.Destructor, error) {
+		c, err := kibo.New(config)
+		return pooledClient{c}, err
+	})
+	if err != nil {
+		return fmt.Errorf("making the client for Kibo: %w", err)
+	}
+	h.kibo = client.(pooledClient).Client
+	common, err := fromPool(h, sharedKey(h.realm), func() (caddy.Destructor, error) { return new(shared), nil })
+	if err != nil {
+		return err
+	}
+	h.shared = common.(*shared)
+	return nil
+}
+
+// provisionVerifier joins the verifier of these settings, so that a reload
+// fetches no keys anew.
+func (h *Handler) provisionVerifier(caddy.Context) error {
+	config, err := h.Verify.config()
+	if err != nil {
+		return err
+	}
+	config.OnError = func(err error) { // outlives this handler, so it asks for the logger of the day
+		caddy.Log().Named("http.handlers.kibo_auth").Warn("fetching keys", zap.Error(err))
+	}
+	verifier, err := fromPool(h, verifierKey(digest(config.Algorithms, config.HMACKeys, config.PublicKeys, config.JWKSURL,
+		config.Issuer, config.Audience, config.Tenant, config.Site, config.Leeway)), func() (caddy.Destructor, error) {
+		v, err := verify.New(config)
+		return pooledVerifier{v}, err
+	})
+	if err != nil {
+		return &problem{"verify", err.Error(), "see the verify block in docs/configuration.md"}
+	}
+	h.verifier = verifier.(pooledVerifier).Verifier
+	return nil
+}
+
+// config resolves placeholders in keys.
+func (v *Verify) config() (verify.Config, error) {
+	c := verify.Config{
+		Algorithms: v.Algorithms, JWKSURL: v.JWKS, Issuer: v.Issuer, Audience: v.Audience,
+		Tenant: v.Tenant, Site: v.Site, Leeway: time.Duration(v.Leeway),
+	}
+	for line, source := range map[string]*Keys{"verify.hmac": v.HMAC, "verify.key": v.Key} {
+		if source == nil {
+			continue
+		}
+		if len(c.Algorithms) == 0 {
+			c.Algorithms = []string{source.Algorithm}
+		}
+		for _, text := range source.Keys {
+			key, err := resolve(text)
+			if err != nil {
+				return c, &problem{line, err.Error(), "set it for the process that runs Caddy"}
+			}
+			if source == v.HMAC {
+				c.HMACKeys = append(c.HMACKeys, []byte(key))
+			} else {
+				c.PublicKeys = append(c.PublicKeys, []byte(key))
+			}
+		}
+	}
+	return c, nil
+}
+
+func (h *Handler) provisionLogin(ctx caddy.Context) (err error) {
+	if h.rules, err = urlpath.NewRules(h.Protect, h.Public); err != nil {
+		return &problem{"protect", err.Error(), "write paths such as /account/* or *.css"}
+	}
+	if h.pages, err = newPages(h.Login.Brand); err != nil {
+		return &problem{"login.brand", err.Error(), "see the brand block in docs/configuration.md"}
+	}
+	if h.keyring, err = newKeyring(ctx, h.Secrets); err != nil {
+		return err
+	}
+	h.cookies = cookieNames{session: h.Session.Cookie.Name, login: h.Session.Cookie.Name + "-login"}
+	h.origins = http.NewCrossOriginProtection()
+	for _, site := range h.Sites {
+		if err := h.origins.AddTrustedOrigin(site); err != nil {
+			return &problem{"site", err.Error(), "write scheme and host only: https://shop.example.com"}
+		}
+	}
+	h.form = loginform.Fields{
+		Email: h.Login.EmailField, Code: h.Login.CodeField, Require: h.Login.RequireField, RequireValue: h.Login.RequireValue,
+		Remember: h.Login.RememberField, ReturnTo: h.Login.ReturnTo, Extra: []string{h.Login.Fingerprint, h.Login.Region},
+	}
+	return nil
+}
+
+func (h *Handler) provisionIdentity(caddy.Context) error {
+	for _, id := range h.Identity {
+		for f, name := range fieldNames {
+			if name == id.Field {
+				h.headers = append(h.headers, boundHeader{headerName(id.Header), field(f)})
+			}
+		}
+	}
+	for _, what := range h.Forward {
+		switch what {
+		case forwardBearer:
+			h.headers = append(h.headers, boundHeader{"Authorization", fieldBearer})
+		case forwardUserClaims:
+			h.headers = append(h.headers, boundHeader{headerName("x-vol-user-claims"), fieldAccessToken})
+		}
+	}
+	h.reserved = newReserved(h.headers)
+	return nil
+}
+
+func (h *Handler) provisionStore(ctx caddy.Context) error {
+	if h.StoreRaw == nil {
+		h.StoreRaw = json.RawMessage(`{"backend":"memory"}`)
+	}
+	store, err := ctx.LoadModule(h, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading the session store: %w", err)
+	}
+	h.store = store.(Store)
+	return nil
+}
+
+// Cleanup gives back to the pool what Provision took.
+func (h *Handler) Cleanup() error {
+	var errs []error
+	for _, key := range h.pooled {
+		_, err := pool.Delete(key)
+		errs = append(errs, err)
+	}
+	h.pooled = nil
+	return errors.Join(errs...)
+}
+
+// Names of pooled things, by type so that they cannot meet.
+type (
+	clientKey   string
+	verifierKey string
+	sharedKey   string
+)
+
+// fromPool joins or makes a pooled thing and notes to give it back.
+func fromPool(h *Handler, key any, construct caddy.Constructor) (any, error) {
+	value, _, err := pool.LoadOrNew(key, construct)
+	if err == nil {
+		h.pooled = append(h.pooled, key)
+	}
+	return value, err
+}
+
+// digest is one name for many settings, secrets among them.
+func digest(settings ...any) string {
+	sum := sha256.New()
+	for _, s := range settings {
+		text, _ := json.Marshal(s) // strings, numbers, lists and maps of strings
+		sum.Write(append(text, 0))
+	}
+	return string(sum.Sum(nil))
+}
+
+// realmOf names a Kibo site. Sessions of different realms never meet, and the
+// name does not change with the application's secret.
+func realmOf(api string, headers map[string]string) string {
+	var scope []string
+	for name, value := range headers {
+		scope = append(scope, strings.ToLower(name)+"="+value)
+	}
+	sort.Strings(scope)
+	sum := sha256.Sum256([]byte(digest(api, scope)))
+	return base64.RawURLEncoding.EncodeToString(sum[:])[:realmLen]
+}
+
+// resolve replaces placeholders, and fails on unknown and empty ones.
+func resolve(text string) (string, error) {
+	return caddy.NewReplacer().ReplaceOrErr(text, true, true)
+}
+
+// appCredentials are resolved anew at every grant, so that a changed secret file
+// is picked up without a reload.
+func appCredentials(id, secret string) (string, string, error) {
+	id, err := resolve(id)
+	if err != nil {
+		return "", "", err
+	}
+	secret, err = resolve(secret)
+	return id, secret, err
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

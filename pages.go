@@ -1,0 +1,287 @@
+package kiboauth
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// loginStep is where in signing in the customer is.
+type loginStep uint8
+
+const (
+	stepEmail  loginStep = iota // asks for the e-mail address
+	stepCode                    // asks for the code mailed to it
+	stepSecond                  // asks for the code of a second mail
+)
+
+// notice is what the login page has to say about the post before.
+type notice uint8
+
+const (
+	noticeNone        notice = iota
+	noticeCodeSent           // the same whether the address has an account or not
+	noticeRejected           // the same for a wrong code, an unknown address, a locked account, …
+	noticeExpired            // took too long, or was started in another browser
+	noticeLimited            // too many tries
+	noticeUnavailable        // Kibo cannot be asked; the code was not used up
+	noticeSignedOut
+	noticeBadAddress // what was typed is no e-mail address
+)
+
+// isError tells a notice about trouble from a pleasant one.
+func (n notice) isError() bool {
+	switch n {
+	case noticeNone, noticeCodeSent, noticeSignedOut:
+		return false
+	default:
+		return true
+	}
+}
+
+// loginView is what the login page shows. All of it may come from a stranger
+// but Action and the names of fields, which are configuration.
+type loginView struct {
+	Step   loginStep
+	Action string // path that the form posts to
+
+	// Names of fields. A field without name is not shown.
+	EmailField, CodeField, RememberField, ReturnField string
+
+	Hidden   [][2]string // names and values of further hidden inputs
+	Email    string
+	ReturnTo string
+	Remember bool
+	Notice   notice
+	Retry    time.Duration // with noticeLimited and noticeUnavailable; 0: not known
+}
+
+// errorView is what an error page shows.
+type errorView struct {
+	Status    int
+	Title     string        // default: the status's name
+	Text      string        // what happened and what to do
+	Retry     time.Duration // when to try again; 0: not known
+	Reference string        // what support staff can find the error by
+	Back      string        // path on this site to go on from; "": none
+}
+
+// pages draws the pages that are the gateway's own.
+type pages struct {
+	brand    Brand
+	help     brandHelp
+	style    template.CSS
+	csp      string
+	template *template.Template
+}
+
+//go:embed pages/*.html pages/style.css
+var pageFiles embed.FS
+
+// newPages prepares the pages for a brand. Its error says how to mend the brand.
+func newPages(b Brand) (*pages, error) {
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	help, err := b.help()
+	if err != nil {
+		return nil, err
+	}
+	logo, err := b.logoSource()
+	if err != nil {
+		return nil, err
+	}
+	sheet, err := pageFiles.ReadFile("pages/style.css")
+	if err != nil {
+		return nil, fmt.Errorf("reading style sheet: %w", err)
+	}
+	tmpl, err := template.ParseFS(pageFiles, "pages/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("parsing page templates: %w", err)
+	}
+	style := b.style() + string(sheet)
+	// template.CSS is not escaped: it is our own style sheet and a checked color.
+	return &pages{brand: b, help: help, style: template.CSS(style), csp: pagePolicy(logo, style), template: tmpl}, nil
+}
+
+// pagePolicy returns the Content-Security-Policy of all pages. The style sheet
+// is inline, and allowed by its hash: so a page is a single request, and no
+// second path of the gateway's has to be kept clear of the shop's. Images are
+// allowed from where the logo is, and not at all without one.
+func pagePolicy(logo, style string) string {
+	if logo != "" {
+		logo = "; img-src " + logo
+	}
+	sum := sha256.Sum256([]byte(style))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'" + logo +
+		"; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+}
+
+// pageData is what the templates draw from.
+type pageData struct {
+	Brand   Brand
+	Help    brandHelp
+	Style   template.CSS
+	Heading string
+	Alert   bool   // Message is about trouble
+	Message string // what there is to say first
+
+	// FocusField says that there is something to type now.
+	FocusField bool
+
+	Login   loginView
+	Failure errorView
+}
+
+// Title heads the browser's tab; it is what a screen reader says first.
+func (d pageData) Title() string {
+	title := d.Heading
+	if d.Alert {
+		title = "Error: " + title
+	}
+	if d.Brand.Name != "" {
+		title += " – " + d.Brand.Name
+	}
+	return title
+}
+
+// What the templates ask of a view.
+
+func (v loginView) AsksEmail() bool  { return v.Step == stepEmail }
+func (v loginView) AsksSecond() bool { return v.Step == stepSecond }
+func (v loginView) CodeSent() bool   { return v.Notice == noticeCodeSent }
+func (v loginView) InTrouble() bool  { return v.Notice.isError() }
+func (v loginView) Mistyped() bool   { return v.Notice == noticeRejected || v.Notice == noticeBadAddress }
+
+// login answers with the login page. The status is the caller's decision.
+func (p *pages) login(w http.ResponseWriter, r *http.Request, status int, v loginView) {
+	p.write(w, r, "login.html", status, v.Retry, pageData{
+		Heading:    v.heading(),
+		Alert:      v.Notice.isError(),
+		Message:    v.message(),
+		FocusField: v.Notice != noticeLimited && v.Notice != noticeSignedOut,
+		Login:      v,
+	})
+}
+
+func (v loginView) heading() string {
+	switch v.Step {
+	case stepCode:
+		return "Check your e-mail"
+	case stepSecond:
+		return "One more step"
+	default:
+		return "Sign in"
+	}
+}
+
+// message is the text of the notice.
+func (v loginView) message() string {
+	switch v.Notice {
+	case noticeCodeSent:
+		if v.Step == stepEmail {
+			return "If an account belongs to that address, a code is on its way."
+		}
+		return "" // the template says it, with the address
+	case noticeRejected:
+		if v.Step == stepEmail {
+			return "That did not work. Check your e-mail address, and we will send you a new code."
+		}
+		return "That code did not work. Check it and try again, or send a new code."
+	case noticeExpired:
+		return "This sign-in took too long, or was started in another window. Please ask for a new code."
+	case noticeLimited:
+		return "That was one try too many for now. " + tryAgain(v.Retry)
+	case noticeUnavailable:
+		if v.Step == stepEmail {
+			return "We cannot sign you in just now. It is not your fault. " + tryAgain(v.Retry)
+		}
+		return "We cannot check your code just now, but it is not lost. " + tryAgain(v.Retry)
+	case noticeBadAddress:
+		return "That does not look like an e-mail address. Please check it and try again."
+	case noticeSignedOut:
+		return "You are signed out."
+	default:
+		return ""
+	}
+}
+
+// failure answers with an error page.
+func (p *pages) failure(w http.ResponseWriter, r *http.Request, v errorView) {
+	if v.Title == "" {
+		v.Title = http.StatusText(v.Status)
+	}
+	if !isPageLink(v.Back) {
+		v.Back = ""
+	}
+	d := pageData{Heading: v.Title, Alert: true, Message: v.Text, Failure: v}
+	if v.Retry > 0 {
+		d.Message = strings.TrimSpace(v.Text + " " + tryAgain(v.Retry))
+	}
+	p.write(w, r, "error.html", v.Status, v.Retry, d)
+}
+
+// isPageLink holds for paths that stay on this site. Callers have checked
+// theirs; a link that a stranger may have had a hand in is checked twice.
+func isPageLink(s string) bool {
+	return strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") && !strings.ContainsFunc(s, func(c rune) bool {
+		return c <= ' ' || c == '\\' || c >= 0x7f
+	})
+}
+
+// tryAgain says when, in words that are still true if read a little later.
+func tryAgain(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "Please try again a little later."
+	case d <= 10*time.Second:
+		return "Please try again in a few seconds."
+	case d <= time.Minute:
+		return "Please try again in about 1 minute."
+	case d <= 90*time.Minute:
+		return fmt.Sprintf("Please try again in about %d minutes.", ceilDiv(d, time.Minute))
+	default:
+		return fmt.Sprintf("Please try again in about %d hours.", ceilDiv(d, time.Hour))
+	}
+}
+
+func ceilDiv(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
+
+// write draws the page before it sends anything, so that its length is known
+// and no page is ever sent by half.
+func (p *pages) write(w http.ResponseWriter, r *http.Request, name string, status int, retry time.Duration, d pageData) {
+	d.Brand, d.Help, d.Style = p.brand, p.help, p.style
+	var body bytes.Buffer
+	if err := p.template.ExecuteTemplate(&body, name, d); err != nil {
+		http.Error(w, "Something went wrong. Please try again.", http.StatusInternalServerError)
+		return
+	}
+	p.header(w.Header(), retry)
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = body.WriteTo(w) // nobody is left to tell
+	}
+}
+
+func (p *pages) header(h http.Header, retry time.Duration) {
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", p.csp)
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("X-Content-Type-Options", "nosniff")
+	// Not "no-referrer": under it browsers post our own form with
+	// "Origin: null" (Fetch, "append a request Origin header"), which the
+	// cross-site check has to refuse. Other sites learn nothing this way either.
+	h.Set("Referrer-Policy", "same-origin")
+	if retry > 0 {
+		h.Set("Retry-After", strconv.FormatInt(ceilDiv(retry, time.Second), 10))
+	}
+}

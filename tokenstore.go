@@ -1,0 +1,339 @@
+package kiboauth
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/patrickmn/go-cache"
+)
+
+// What a caller can do about a store's error decides which of these it wraps.
+var (
+	// ErrNoSession: there is no such session, or it has ended. The customer
+	// may sign in again.
+	ErrNoSession = errors.New("no session")
+	// ErrConflict: the session was replaced meanwhile. Load it again.
+	ErrConflict = errors.New("session was replaced meanwhile")
+	// ErrStoreFull: the store keeps what it has and takes no new session.
+	ErrStoreFull = errors.New("session store is full")
+)
+
+// Store keeps sessions. Any error that is not one of the above means that the
+// store could not answer: the request must not be admitted, and the browser's
+// cookie must be left alone. Methods are called by many requests at once; a
+// call returns soon after ctx ends.
+type Store interface {
+	// Load returns the session saved under id. If there is none, or it has
+	// expired, the error is ErrNoSession.
+	Load(ctx context.Context, id SessionID) (*Session, error)
+	// Create saves a new session. Once it has returned, the session outlives
+	// whatever the store promises to outlive: only then is a sign-in answered.
+	// A store never evicts a live session to make room: it returns ErrStoreFull.
+	Create(ctx context.Context, id SessionID, s *Session) error
+	// Replace puts next in the place of the session with the given version.
+	// It returns ErrNoSession if the session has ended, and never brings it
+	// back; ErrConflict if its version is another one by now. Activity that
+	// Touch has recorded is kept.
+	Replace(ctx context.Context, id SessionID, version uint64, next *Session) error
+	// Touch records activity. It leaves the version alone.
+	Touch(ctx context.Context, id SessionID, at time.Time) error
+	// Delete ends a session. To end one that is not there is no error.
+	Delete(ctx context.Context, key Key) error
+	// DeleteCustomer ends every session of a customer, named as
+	// Session.CustomerKey does, and says how many there were.
+	DeleteCustomer(ctx context.Context, customer string) (int, error)
+}
+
+// defaultMaxSessions bounds the memory store: at under 3 kB a session, a
+// million take less than 3 GB.
+const defaultMaxSessions = 1_000_000
+
+// shardCount keeps locks apart: a sweep holds one shard's lock at a time.
+const shardCount = 256
+
+// sweepEvery is how long one round over all shards takes.
+const sweepEvery = time.Minute
+
+// MemoryStore keeps sessions in the memory of this process. They outlive a
+// reload of the configuration, but not the process. All sites of a process
+// share one memory store; sessions of different Kibo sites stay apart.
+type MemoryStore struct {
+	// MaxSessions is the most sessions that this process keeps. When they are
+	// reached, nobody can sign in (503) until some have ended: a live session
+	// is never thrown out. If several sites set it, the highest counts.
+	// Default: 1000000.
+	MaxSessions int `json:"max_sessions,omitempty"`
+
+	*memory
+}
+
+// CaddyModule implements caddy.Module.
+func (*MemoryStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.kibo_auth.stores.memory",
+		New: func() caddy.Module { return new(MemoryStore) },
+	}
+}
+
+// UnmarshalCaddyfile reads
+//
+//	store memory {
+//		max_sessions <n>
+//	}
+func (m *MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // "memory"
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return block(d, options{
+		"max_sessions": func(d *caddyfile.Dispenser) error { return intArg(d, &m.MaxSessions) },
+	})
+}
+
+// Provision joins the store that this process already has, or makes it.
+func (m *MemoryStore) Provision(caddy.Context) error {
+	if m.MaxSessions < 0 {
+		return errors.New("max_sessions is negative; give the number of sessions to keep")
+	}
+	if m.MaxSessions == 0 {
+		m.MaxSessions = defaultMaxSessions
+	}
+	shared, _, err := pool.LoadOrNew(memoryKey{}, func() (caddy.Destructor, error) { return newMemory(), nil })
+	if err != nil {
+		return err
+	}
+	m.memory = shared.(*memory)
+	m.memory.limitTo(m, m.MaxSessions)
+	return nil
+}
+
+// Cleanup leaves the shared store; the last one out ends it.
+func (m *MemoryStore) Cleanup() error {
+	if m.memory == nil {
+		return nil
+	}
+	m.memory.limitTo(m, 0)
+	_, err := pool.Delete(memoryKey{})
+	return err
+}
+
+// memoryKey is the memory store's name in the usage pool.
+type memoryKey struct{}
+
+// memory is many small go-caches. One alone would hold a single lock for a
+// whole sweep (98 ms at a million sessions), has no bound, and knows nothing
+// of versions; so its janitor stays off, and each shard adds what is missing.
+type memory struct {
+	shards [shardCount]shard
+	index  [shardCount]customerIndex
+	seed   maphash.Seed
+	count  atomic.Int64
+	limit  atomic.Int64
+	stop   chan struct{}
+
+	mu     sync.Mutex
+	limits map[*MemoryStore]int
+}
+
+// shard guards its writers with a lock of its own, so that reading, comparing
+// and writing are one step. Readers take only the cache's read lock.
+type shard struct {
+	mu    sync.Mutex
+	cache *cache.Cache
+}
+
+// customerIndex maps customers, by a hash of their names, to the keys of their
+// sessions. Two customers may share a hash; who reads the list looks again.
+type customerIndex struct {
+	mu   sync.Mutex
+	keys map[uint64][]string
+}
+
+func newMemory() *memory {
+	m := &memory{seed: maphash.MakeSeed(), stop: make(chan struct{}), limits: map[*MemoryStore]int{}}
+	for i := range m.shards {
+		m.shards[i].cache = cache.New(cache.NoExpiration, 0)
+		m.shards[i].cache.OnEvicted(m.forget)
+		m.index[i].keys = map[uint64][]string{}
+	}
+	go m.sweep()
+	return m
+}
+
+// Destruct implements caddy.Destructor.
+func (m *memory) Destruct() error {
+	close(m.stop)
+	return nil
+}
+
+// limitTo notes what one site asks for; 0 takes its wish back.
+func (m *memory) limitTo(who *MemoryStore, n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limits[who] = n
+	if n == 0 {
+		delete(m.limits, who)
+	}
+	most := 0
+	for _, n := range m.limits {
+		most = max(most, n)
+	}
+	m.limit.Store(int64(most))
+}
+
+// sweep frees ended sessions, one shard after the other.
+func (m *memory) sweep() {
+	tick := time.NewTicker(sweepEvery / shardCount)
+	defer tick.Stop()
+	for i := 0; ; i = (i + 1) % shardCount {
+		select {
+		case <-m.stop:
+			return
+		case <-tick.C:
+			s := &m.shards[i]
+			s.mu.Lock()
+			s.cache.DeleteExpired()
+			s.mu.Unlock()
+		}
+	}
+}
+
+// forget follows a session out of the cache, whatever took it out.
+func (m *memory) forget(key string, value any) {
+	m.count.Add(-1)
+	ix, name := m.indexOf(value.(*Session).CustomerKey())
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	keys := ix.keys[name]
+	for i, k := range keys {
+		if k == key {
+			keys[i] = keys[len(keys)-1]
+			keys = keys[:len(keys)-1]
+			break
+		}
+	}
+	if len(keys) == 0 {
+		delete(ix.keys, name)
+		return
+	}
+	ix.keys[name] = keys
+}
+
+func (m *memory) indexOf(customer string) (*customerIndex, uint64) {
+	name := maphash.String(m.seed, customer)
+	return &m.index[name%shardCount], name
+}
+
+func (m *memory) shardOf(key *Key) *shard { return &m.shards[key[0]] }
+
+// Load implements Store. It takes no lock but the read lock of one shard.
+func (m *memory) Load(_ context.Context, id SessionID) (*Session, error) {
+	v, ok := m.shardOf(&id.key).cache.Get(string(id.key[:]))
+	if !ok {
+		return nil, ErrNoSession
+	}
+	return v.(*Session), nil
+}
+
+// Create implements Store.
+func (m *memory) Create(_ context.Context, id SessionID, s *Session) error {
+	ttl := time.Until(s.Expires())
+	if ttl <= 0 {
+		return ErrNoSession
+	}
+	if m.count.Add(1) > m.limit.Load() {
+		m.count.Add(-1)
+		return ErrStoreFull
+	}
+	sh, key := m.shardOf(&id.key), string(id.key[:])
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.cache.Set(key, s, ttl)
+	ix, name := m.indexOf(s.CustomerKey())
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.keys[name] = append(ix.keys[name], key)
+	return nil
+}
+
+// Replace implements Store.
+func (m *memory) Replace(_ context.Context, id SessionID, version uint64, next *Session) error {
+	return m.update(id, func(old *Session) (*Session, error) {
+		if old.version != version {
+			return nil, ErrConflict
+		}
+		return next.touched(old.seen), nil
+	})
+}
+
+// Touch implements Store.
+func (m *memory) Touch(_ context.Context, id SessionID, at time.Time) error {
+	return m.update(id, func(old *Session) (*Session, error) { return old.touched(at.UnixNano()), nil })
+}
+
+// update replaces a session that is there.
+func (m *memory) update(id SessionID, change func(*Session) (*Session, error)) error {
+	sh := m.shardOf(&id.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	key := string(id.key[:])
+	v, ok := sh.cache.Get(key)
+	if !ok {
+		return ErrNoSession
+	}
+	next, err := change(v.(*Session))
+	if err != nil {
+		return err
+	}
+	ttl := time.Until(next.Expires())
+	if ttl <= 0 {
+		sh.cache.Delete(key)
+		return ErrNoSession
+	}
+	sh.cache.Set(key, next, ttl)
+	return nil
+}
+
+// Delete implements Store.
+func (m *memory) Delete(_ context.Context, key Key) error {
+	sh := m.shardOf(&key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.cache.Delete(string(key[:]))
+	return nil
+}
+
+// DeleteCustomer implements Store.
+func (m *memory) DeleteCustomer(_ context.Context, customer string) (int, error) {
+	ix, name := m.indexOf(customer)
+	ix.mu.Lock()
+	keys := slices.Clone(ix.keys[name])
+	ix.mu.Unlock()
+	ended := 0
+	for _, key := range keys {
+		sh := &m.shards[key[0]]
+		sh.mu.Lock()
+		if v, ok := sh.cache.Get(key); ok && v.(*Session).CustomerKey() == customer {
+			sh.cache.Delete(key)
+			ended++
+		}
+		sh.mu.Unlock()
+	}
+	return ended, nil
+}
+
+// Interface guards
+var (
+	_ Store                 = (*MemoryStore)(nil)
+	_ caddy.Provisioner     = (*MemoryStore)(nil)
+	_ caddy.CleanerUpper    = (*MemoryStore)(nil)
+	_ caddyfile.Unmarshaler = (*MemoryStore)(nil)
+	_ caddy.Destructor      = (*memory)(nil)
+)
