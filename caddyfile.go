@@ -60,7 +60,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := h.parseLines(d, at); err != nil {
 		return err
 	}
-	h.Source = at.of("client", "secret", "verify.hmac", "verify.key")
+	h.Source = at.of("kibo_auth", "client", "secret", "verify.hmac", "verify.key")
 	return at.explain(h.checked())
 }
 
@@ -74,17 +74,10 @@ func (h *Handler) checked() error {
 func (h *Handler) parseLines(d *caddyfile.Dispenser, at places) error {
 	return block(d, options{
 		"client":    func(d *caddyfile.Dispenser) error { at.note("client", d); return args(d, &h.ClientID, &h.SharedSecret) },
-		"auth_host": func(d *caddyfile.Dispenser) error { return args(d, &h.AuthHost) },
+		"auth_host": func(d *caddyfile.Dispenser) error { at.note("auth_host", d); return args(d, &h.AuthHost) },
 		"kibo_header": repeated(func(d *caddyfile.Dispenser) error {
-			var name, value string
-			if err := args(d, &name, &value); err != nil {
-				return err
-			}
-			if h.KiboHeaders == nil {
-				h.KiboHeaders = map[string]string{}
-			}
-			h.KiboHeaders[name] = value
-			return nil
+			at.note("kibo_header", d)
+			return h.parseKiboHeader(d, at)
 		}),
 		"timeout":  func(d *caddyfile.Dispenser) error { at.note("timeout", d); return durationArg(d, &h.Timeout) },
 		"site":     func(d *caddyfile.Dispenser) error { at.note("site", d); return list(d, &h.Sites) },
@@ -96,9 +89,29 @@ func (h *Handler) parseLines(d *caddyfile.Dispenser, at places) error {
 		"verify":   func(d *caddyfile.Dispenser) error { at.note("verify", d); return h.Verify.parse(d, at) },
 		"session":  func(d *caddyfile.Dispenser) error { at.note("session", d); return h.Session.parse(d, at) },
 		"store":    h.parseStore,
-		"identity": repeated(func(d *caddyfile.Dispenser) error { at.note("identity", d); return h.parseIdentity(d) }),
+		"identity": repeated(func(d *caddyfile.Dispenser) error { at.note("identity", d); return h.parseIdentity(d, at) }),
 		"forward":  func(d *caddyfile.Dispenser) error { at.note("forward", d); return list(d, &h.Forward) },
 	})
+}
+
+// parseKiboHeader checks each line where it stands: all of them have one name.
+func (h *Handler) parseKiboHeader(d *caddyfile.Dispenser, at places) error {
+	var name, value string
+	if err := args(d, &name, &value); err != nil {
+		return err
+	}
+	name = headerName(name)
+	if _, twice := h.KiboHeaders[name]; twice {
+		return d.Errf("kibo_header %s stands here twice; keep one", name)
+	}
+	if h.KiboHeaders == nil {
+		h.KiboHeaders = map[string]string{}
+	}
+	h.KiboHeaders[name] = value
+	if p := h.checkKiboHeaders(); p != nil {
+		return at.explain(p)
+	}
+	return nil
 }
 
 func (l *Login) parse(d *caddyfile.Dispenser, at places) error {
@@ -108,7 +121,7 @@ func (l *Login) parse(d *caddyfile.Dispenser, at places) error {
 			at.note("login.fields", d)
 			return args(d, &l.EmailField, &l.CodeField)
 		},
-		"require":     func(d *caddyfile.Dispenser) error { return argsOr(d, &l.RequireField, &l.RequireValue) },
+		"require":     func(d *caddyfile.Dispenser) error { return oneOrTwo(d, &l.RequireField, &l.RequireValue) },
 		"fingerprint": func(d *caddyfile.Dispenser) error { return args(d, &l.Fingerprint) },
 		"region":      func(d *caddyfile.Dispenser) error { return args(d, &l.Region) },
 		"remember":    func(d *caddyfile.Dispenser) error { return args(d, &l.RememberField) },
@@ -120,13 +133,10 @@ func (l *Login) parse(d *caddyfile.Dispenser, at places) error {
 }
 
 func (b *Brand) parse(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return block(d, options{
+	return onlyBlock(d, options{
 		"name":    func(d *caddyfile.Dispenser) error { return args(d, &b.Name) },
 		"logo":    func(d *caddyfile.Dispenser) error { return args(d, &b.Logo) },
-		"color":   func(d *caddyfile.Dispenser) error { return args(d, &b.Color) },
+		"color":   func(d *caddyfile.Dispenser) error { return b.parseColor(d) },
 		"support": func(d *caddyfile.Dispenser) error { return args(d, &b.Support) },
 	})
 }
@@ -143,20 +153,10 @@ func (l *Logout) parse(d *caddyfile.Dispenser) error {
 }
 
 func (v *Verify) parse(d *caddyfile.Dispenser, at places) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
 	keys := func(line string, k **Keys) option {
-		return func(d *caddyfile.Dispenser) error {
-			at.note(line, d)
-			*k = new(Keys)
-			if !d.Args(&(*k).Algorithm) {
-				return d.ArgErr()
-			}
-			return list(d, &(*k).Keys)
-		}
+		return func(d *caddyfile.Dispenser) error { at.note(line, d); return keysArg(d, k) }
 	}
-	return block(d, options{
+	return onlyBlock(d, options{
 		"direct":     func(d *caddyfile.Dispenser) error { return args(d) },
 		"hmac":       keys("verify.hmac", &v.HMAC),
 		"key":        keys("verify.key", &v.Key),
@@ -171,14 +171,30 @@ func (v *Verify) parse(d *caddyfile.Dispenser, at places) error {
 	})
 }
 
-func (s *SessionConfig) parse(d *caddyfile.Dispenser, at places) error {
-	if d.NextArg() {
-		return d.ArgErr()
+// parseColor knows why a color can be missing.
+func (b *Brand) parseColor(d *caddyfile.Dispenser) error {
+	if d.CountRemainingArgs() == 0 {
+		return d.Errf("color takes one argument, in quotes, because # starts a comment: color %q", defaultBrandColor)
 	}
+	return args(d, &b.Color)
+}
+
+// keysArg reads an algorithm and the keys for it.
+func keysArg(d *caddyfile.Dispenser, target **Keys) error {
+	name := d.Val()
+	given := d.RemainingArgs()
+	if len(given) < 2 {
+		return d.Errf("%s takes an algorithm and at least one key, but has %s", name, plural(len(given), "argument"))
+	}
+	*target = &Keys{Algorithm: given[0], Keys: given[1:]}
+	return block(d, options{})
+}
+
+func (s *SessionConfig) parse(d *caddyfile.Dispenser, at places) error {
 	duration := func(line string, t *caddy.Duration) option {
 		return func(d *caddyfile.Dispenser) error { at.note("session."+line, d); return durationArg(d, t) }
 	}
-	return block(d, options{
+	return onlyBlock(d, options{
 		"cookie":   func(d *caddyfile.Dispenser) error { at.note("session.cookie", d); return s.Cookie.parse(d) },
 		"lifetime": duration("lifetime", &s.Lifetime),
 		"idle":     duration("idle", &s.Idle),
@@ -192,7 +208,7 @@ func (c *Cookie) parse(d *caddyfile.Dispenser) error {
 		c.Name = d.Val()
 	}
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("cookie takes one name at most; options such as domain go into a block behind it")
 	}
 	return block(d, options{
 		"domain":    func(d *caddyfile.Dispenser) error { return args(d, &c.Domain) },
@@ -202,11 +218,17 @@ func (c *Cookie) parse(d *caddyfile.Dispenser) error {
 	})
 }
 
-func (h *Handler) parseIdentity(d *caddyfile.Dispenser) error {
+// parseIdentity checks each line where it stands: all of them have one name.
+func (h *Handler) parseIdentity(d *caddyfile.Dispenser, at places) error {
 	var id Identity
-	err := args(d, &id.Header, &id.Field)
+	if err := args(d, &id.Header, &id.Field); err != nil {
+		return err
+	}
 	h.Identity = append(h.Identity, id)
-	return err
+	if p := h.checkIdentity(); p != nil {
+		return at.explain(p)
+	}
+	return nil
 }
 
 // storeNamespace is where stores register.
@@ -214,7 +236,7 @@ const storeNamespace = "http.kibo_auth.stores"
 
 func (h *Handler) parseStore(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("store takes the name of a store: store memory")
 	}
 	name := d.Val()
 	if _, err := caddy.GetModule(storeNamespace + "." + name); err != nil {
@@ -283,7 +305,7 @@ func args(d *caddyfile.Dispenser, targets ...*string) error {
 	name := d.Val()
 	given := d.RemainingArgs()
 	if len(given) != len(targets) {
-		return d.Errf("%s takes %s, but has %d", name, plural(len(targets), "argument"), len(given))
+		return d.Errf("%s takes %s, but has %s", name, plural(len(targets), "argument"), plural(len(given), "argument"))
 	}
 	for i, target := range targets {
 		if *target = given[i]; given[i] == "" {
@@ -293,18 +315,28 @@ func args(d *caddyfile.Dispenser, targets ...*string) error {
 	return block(d, options{})
 }
 
-// argsOr reads one argument and perhaps a second.
-func argsOr(d *caddyfile.Dispenser, first, second *string) error {
-	if !d.Args(first) {
-		return d.ArgErr()
-	}
-	if d.NextArg() {
-		*second = d.Val()
-	}
-	if d.NextArg() {
-		return d.ArgErr()
+// oneOrTwo reads one argument and perhaps a second.
+func oneOrTwo(d *caddyfile.Dispenser, first, second *string) error {
+	name := d.Val()
+	given := d.RemainingArgs()
+	switch len(given) {
+	case 1:
+		*first = given[0]
+	case 2:
+		*first, *second = given[0], given[1]
+	default:
+		return d.Errf("%s takes one or two arguments, but has %s", name, plural(len(given), "argument"))
 	}
 	return block(d, options{})
+}
+
+// onlyBlock reads a line that has nothing but a block.
+func onlyBlock(d *caddyfile.Dispenser, known options) error {
+	name := d.Val()
+	if given := d.RemainingArgs(); len(given) > 0 {
+		return d.Errf("%s takes no argument, but has %q; its options go into a block behind it", name, given[0])
+	}
+	return block(d, known)
 }
 
 // list reads one argument or more.

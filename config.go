@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/urlpath"
 )
 
 // Login says which form posts are sign-ins, and how they are answered.
@@ -216,7 +219,7 @@ func (p *problem) Error() string {
 // defaults must have been set.
 func (h *Handler) check() error {
 	for _, check := range []func() *problem{
-		h.checkKibo, h.checkLogin, h.checkVerify, h.checkTimes, h.Session.Cookie.check, h.checkIdentity,
+		h.checkKibo, h.checkKiboHeaders, h.checkLogin, h.checkPaths, h.checkVerify, h.checkTimes, h.Session.Cookie.check, h.checkIdentity,
 	} {
 		if p := check(); p != nil {
 			return p
@@ -234,11 +237,37 @@ func (h *Handler) checkKibo() *problem {
 	case h.Timeout < 0:
 		return &problem{"timeout", "is negative", "give a duration such as 10s"}
 	}
+	if _, err := kibo.ParseURL(h.APIHost); err != nil {
+		return &problem{"kibo_auth", err.Error(), "write the API host that Kibo's Dev Center shows for the site; from the environment as {$KIBO_API_HOST}"}
+	}
+	if _, err := kibo.ParseURL(h.AuthHost); err != nil {
+		return &problem{"auth_host", err.Error(), "write a host such as home.mozu.com"}
+	}
 	for _, site := range h.Sites {
 		u, err := url.Parse(site)
 		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || site != u.Scheme+"://"+u.Host {
 			return &problem{"site", fmt.Sprintf("%q is not an origin", site), "write scheme and host only: https://shop.example.com"}
 		}
+	}
+	return nil
+}
+
+func (h *Handler) checkKiboHeaders() *problem {
+	for name, value := range h.KiboHeaders {
+		if err := kibo.CheckHeader(http.Header{name: {value}}); err != nil {
+			return &problem{"kibo_header", err.Error(), "write name and value as Kibo documents them: kibo_header x-vol-site 67890"}
+		}
+	}
+	return nil
+}
+
+// checkPaths looks at the patterns of both lists.
+func (h *Handler) checkPaths() *problem {
+	if _, err := urlpath.NewRules(h.Protect, nil); err != nil {
+		return &problem{"protect", err.Error(), "paths are written like /account/* or *.css"}
+	}
+	if _, err := urlpath.NewRules(nil, h.Public); err != nil {
+		return &problem{"public", err.Error(), "paths are written like /assets/* or *.css"}
 	}
 	return nil
 }
@@ -284,8 +313,32 @@ func (h *Handler) checkVerify() *problem {
 		return &problem{"verify.bearer", "a token that a client brings can only be trusted by its signature, and no key is configured", "add hmac, key or jwks, or take bearer away"}
 	case v.Leeway < 0 || time.Duration(v.Leeway) > time.Minute:
 		return &problem{"verify.leeway", fmt.Sprintf("%s is not between 0 and 1m", time.Duration(v.Leeway)), "30s is enough for clocks that are kept right"}
+	case v.HMAC != nil || v.Key != nil:
+		return nil // the rest shows when the keys have been resolved
+	}
+	config, err := v.config()
+	if err == nil {
+		err = config.Check()
+	}
+	if err != nil {
+		return &problem{v.line(), err.Error(), seeVerify}
 	}
 	return nil
+}
+
+const seeVerify = "see the verify block in docs/configuration.md"
+
+// line names the line whose keys are used.
+func (v *Verify) line() string {
+	switch {
+	case v.HMAC != nil:
+		return "verify.hmac"
+	case v.Key != nil:
+		return "verify.key"
+	case v.JWKS != "":
+		return "verify.jwks"
+	}
+	return "verify"
 }
 
 func (h *Handler) checkTimes() *problem {

@@ -98,7 +98,9 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, own credentials)
 	default:
 		return false, nil
 	}
-	form, ok, err := loginform.Read(r, h.form)
+	fields := h.form
+	fields.CodeAlone = own.login.seen // the second step needs only the code
+	form, ok, err := loginform.Read(r, fields)
 	switch {
 	case err != nil && answerable(err):
 		return true, h.refuse(w, r, err)
@@ -394,13 +396,13 @@ func (a *attempt) welcome(in *signedIn) error {
 // stays in the form, and the pending sign-in in its cookie.
 func (a *attempt) fail(err error) error {
 	h := a.h
-	h.report(err)
 	answer, wait := answerTo(err)
+	if !a.json && answer.notice == noticeNone { // no matter of the form
+		return h.refuse(a.w, a.r, err)
+	}
+	h.report(err)
 	if a.json {
 		return writeProblem(a.w, answer, wait)
-	}
-	if errors.Is(err, errCrossSite) {
-		return h.refuse(a.w, a.r, err)
 	}
 	step := stepEmail
 	if a.pending != nil {

@@ -172,12 +172,9 @@ func (h *Handler) provisionKibo(caddy.Context) error {
 	for name, value := range h.KiboHeaders {
 		config.Header.Set(name, value)
 	}
-	api, err := kibo.ParseURL(h.APIHost)
+	api, err := kibo.ParseURL(h.APIHost) // check has parsed it before
 	if err != nil {
-		return &problem{"kibo_auth", err.Error(), "write the API host that Kibo's Dev Center shows for the site"}
-	}
-	if _, err := kibo.ParseURL(h.AuthHost); err != nil {
-		return &problem{"auth_host", err.Error(), "write a host such as home.mozu.com"}
+		return err
 	}
 	h.realm = realmOf(api.String(), h.KiboHeaders)
 	client, err := fromPool(h, clientKey(digest(h.APIHost, h.AuthHost, id, secret, h.Timeout, h.KiboHeaders)), func() (caddy.Destructor, error) {
@@ -212,7 +209,7 @@ func (h *Handler) provisionVerifier(caddy.Context) error {
 		return pooledVerifier{v}, err
 	})
 	if err != nil {
-		return &problem{"verify", err.Error(), "see the verify block in docs/configuration.md"}
+		return &problem{h.Verify.line(), err.Error(), seeVerify}
 	}
 	h.verifier = verifier.(pooledVerifier).Verifier
 	return nil
@@ -247,11 +244,11 @@ func (v *Verify) config() (verify.Config, error) {
 }
 
 func (h *Handler) provisionLogin(ctx caddy.Context) (err error) {
-	if h.rules, err = urlpath.NewRules(h.Protect, h.Public); err != nil {
-		return &problem{"protect", err.Error(), "write paths such as /account/* or *.css"}
+	if h.rules, err = urlpath.NewRules(h.Protect, h.Public); err != nil { // check has read them before
+		return err
 	}
 	if h.pages, err = newPages(h.Login.Brand); err != nil {
-		return &problem{"login.brand", err.Error(), "see the brand block in docs/configuration.md"}
+		return err
 	}
 	if h.keyring, err = newKeyring(ctx, h.Secrets); err != nil {
 		return err

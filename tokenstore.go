@@ -89,10 +89,7 @@ func (*MemoryStore) CaddyModule() caddy.ModuleInfo {
 //	}
 func (m *MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // "memory"
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return block(d, options{
+	return onlyBlock(d, options{
 		"max_sessions": func(d *caddyfile.Dispenser) error { return intArg(d, &m.MaxSessions) },
 	})
 }

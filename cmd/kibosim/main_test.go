@@ -59,7 +59,7 @@ func start(t *testing.T, args ...string) (out *screen, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	out = newScreen()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, append([]string{"-listen", "127.0.0.1:0"}, args...), out, io.Discard) }()
+	go func() { ended <- run(ctx, append([]string{"-listen", "127.0.0.1:0"}, args...), out, out) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
@@ -139,7 +139,7 @@ func TestTLSCertificateCanBeTrusted(t *testing.T) {
 
 // A hanging call must not keep the simulator from ending.
 func TestEndsWhileACallHangs(t *testing.T) {
-	out, stop := start(t)
+	out, stop := start(t, "-v")
 	base := out.find(t, `kibo_auth (http://\S+) \{`)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, base+"/__sim/switches",
 		strings.NewReader(`{"faults":{"graphql":{"kind":"hang"}}}`))
@@ -157,6 +157,7 @@ func TestEndsWhileACallHangs(t *testing.T) {
 		}
 		ended <- err
 	}()
+	out.find(t, `endpoint=(graphql)`) // the call has arrived
 	stop()
 	if err := <-ended; err == nil {
 		t.Error("the hanging call got an answer")

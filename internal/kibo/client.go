@@ -88,7 +88,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth URL: %w", err)
 	}
-	if err := checkHeader(cfg.Header); err != nil {
+	if err := CheckHeader(cfg.Header); err != nil {
 		return nil, err
 	}
 	conns := orDefault(cfg.MaxConns, defaultMaxConns)
@@ -122,9 +122,9 @@ var ownHeaders = map[string]bool{
 	"X-Vol-App-Claims": true, "X-Vol-User-Claims": true,
 }
 
-// checkHeader refuses at configuration time what net/http would refuse, or
+// CheckHeader refuses at configuration time what net/http would refuse, or
 // misread, at every call.
-func checkHeader(h http.Header) error {
+func CheckHeader(h http.Header) error {
 	for name, values := range h {
 		if name == "" || strings.Trim(name, "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 			return fmt.Errorf("header %q for Kibo: not a header name", name)

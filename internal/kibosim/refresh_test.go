@@ -143,9 +143,10 @@ func TestGrantsCapForgetsTheOldest(t *testing.T) {
 	var g grants
 	first := newID()
 	g.add(first, grant{expires: now.Add(time.Hour).Unix()}, now)
-	for range maxGrants {
-		g.add(newID(), grant{expires: now.Add(time.Hour).Unix()}, now)
+	for i := range maxGrants - 1 { // straight into the map, to save time
+		g.byToken[id{byte(i), byte(i >> 8), byte(i >> 16)}] = grant{}
 	}
+	g.add(newID(), grant{expires: now.Add(time.Hour).Unix()}, now)
 	if got := len(g.byToken); got != maxGrants {
 		t.Errorf("%d tokens are remembered, want %d", got, maxGrants)
 	}

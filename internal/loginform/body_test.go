@@ -11,15 +11,23 @@ import (
 	"testing"
 )
 
-// endless yields a pattern that never repeats within a megabyte.
-type endless struct{ n uint32 }
+// endless repeats a block of letters whose length is prime, so that no
+// reordering of buffers can go unnoticed.
+type endless struct{ at int }
+
+var block = func() []byte {
+	b, n := make([]byte, 65521), uint32(1)
+	for i := range b {
+		n = n*1664525 + 1013904223
+		b[i] = 'a' + byte(n>>24)%26
+	}
+	return b
+}()
 
 func (e *endless) Read(p []byte) (int, error) {
-	for i := range p {
-		e.n = e.n*1664525 + 1013904223
-		p[i] = 'a' + byte(e.n>>24)%26
-	}
-	return len(p), nil
+	n := copy(p, block[e.at:])
+	e.at = (e.at + n) % len(block)
+	return n, nil
 }
 
 const huge = 64 << 20

@@ -11,7 +11,8 @@ import (
 func FuzzRead(f *testing.F) {
 	types := []string{formType, "multipart/form-data; boundary=x", jsonType}
 	for _, tt := range shops {
-		f.Add(byte(strings.Count("mj", tt.ctype[:1])), tt.body, tt.fields.Email, tt.fields.Code)
+		kind := byte(strings.Count(tt.ctype, "json") * 2)
+		f.Add(kind, tt.body, tt.fields.Email, tt.fields.Code)
 	}
 	f.Add(byte(0), "email=a%40b&code=1%00&go=1", "email", "code")
 	f.Add(byte(1), multipartBody("x", "email", "a@b", "code", "1"), "email", "code")

@@ -41,6 +41,9 @@ var (
 type Fields struct {
 	// Email and Code are compared exactly.
 	Email, Code string
+	// CodeAlone makes a post with a code and no e-mail a login post too: the
+	// second step of a sign-in whose first step is known.
+	CodeAlone bool
 	// Require names a marker that tells the login post from other posts to
 	// the same address. Empty: there is none.
 	Require string
@@ -58,7 +61,7 @@ type Fields struct {
 // Form is what a login post says. Nothing in it is checked but for control
 // characters in Email and Code.
 type Form struct {
-	// Email has no blanks around it and is never empty.
+	// Email has no blanks around it. It is empty only with Fields.CodeAlone.
 	Email string
 	// Code has no blanks and dashes in it; people type what they see.
 	Code string

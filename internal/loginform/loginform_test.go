@@ -292,7 +292,7 @@ func TestUnusableLoginPost(t *testing.T) {
 		{"JSON with endless depth", jsonType, `{"email":"a@b","go":"1","x":` + strings.Repeat(`{"x":`, 6000), ErrMalformed},
 		{"large JSON", jsonType, `{"email":"a@b","go":"1","x":"` + strings.Repeat("x", maxBody), ErrTooLarge},
 		{"JSON with 1001 members", jsonType, `{"email":"a@b","go":"1"` + strings.Repeat(`,"a":[null]`, maxFields-1) + "}", ErrTooMany},
-		{"cut multipart", mp, good[:len(good)-12], ErrMalformed},
+		{"cut multipart", mp, good[:len(good)-9], ErrMalformed},
 		{"multipart with a broken header", mp, strings.TrimSuffix(good, "--\r\n") + "\r\nbroken\r\n\r\n", ErrMalformed},
 		{"multipart conflict", mp, multipartBody("x", "email", "a@b", "go", "1", "email", "c@d"), ErrConflict},
 		{"large multipart", mp, strings.TrimSuffix(good, "--\r\n") + "\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\n" +
@@ -369,5 +369,21 @@ func TestMarkerWithAnyValue(t *testing.T) {
 		if _, ok, err := Read(newPostRequest("/", formType, body), f); ok != want || err != nil {
 			t.Errorf("Read(%q) = %v, %v, want %v", body, ok, err, want)
 		}
+	}
+}
+
+// A second step knows its customer already and sends the code alone.
+func TestCodeAlone(t *testing.T) {
+	f := Fields{Email: "email", Code: "code"}
+	for _, alone := range []bool{false, true} {
+		f.CodeAlone = alone
+		r := newPostRequest("/login", formType, "code=123-456")
+		form, ok, err := Read(r, f)
+		if ok != alone || err != nil || ok && (form.Code != "123456" || form.Email != "") {
+			t.Errorf("CodeAlone %v: Read = %+v, %v, %v", alone, form, ok, err)
+		}
+	}
+	if _, ok, _ := Read(newPostRequest("/login", formType, "code=+&email="), f); ok {
+		t.Error("a blank code is taken for a second step")
 	}
 }

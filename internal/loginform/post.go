@@ -46,8 +46,10 @@ func (p *post) add(name, value string) {
 
 // isLogin reports whether the fields make a login post.
 func (p *post) isLogin() bool {
-	notBlank := func(s string) bool { return strings.TrimSpace(s) != "" }
-	if !slices.ContainsFunc(p.values[p.fields.Email], notBlank) {
+	given := func(name string) bool {
+		return slices.ContainsFunc(p.values[name], func(s string) bool { return strings.TrimSpace(s) != "" })
+	}
+	if !given(p.fields.Email) && !(p.fields.CodeAlone && given(p.fields.Code)) {
 		return false
 	}
 	if p.fields.Require == "" {

@@ -1,5 +1,5 @@
-// Package urlpath decides what a request path may mean to the server behind
-// the gateway, and which strings are safe to redirect to.
+// Package urlpath decides what a request path may mean to the upstream, and
+// which strings are safe to redirect to.
 //
 // Old servers do not agree on what a path is. One cuts ";jsessionid=…", one
 // decodes twice, one takes a backslash for a slash, one drops a trailing dot.

@@ -52,7 +52,7 @@ var disguises = []string{
 	"/public%2f..%2faccount", "/public%2f%2e%2e%2faccount", "/public%252f%252e%252e%252faccount",
 	"/public/%2e%252e/account", "/public/..%252faccount", "/%252e/account", "/account%2f..", "/account%2f%2e%2e",
 	"/account%2f..%2fpublic%2fx", "/account%252f..", "/account/%2e%2e/public/x", "/account/%252e%252e/public/x",
-	"/public/x%2f../../account",
+	"/public/x%2f../../account", "/x%2fy/../account", "/public/a%2fb/../../account", "/x%3b/../account",
 	// trailing dots and blanks
 	"/account.", "/account..", "/account...", "/account./orders", "/account.../orders", "/account%2e", "/account%252e",
 	"/account%20", "/account%20/orders", "/account%20.", "/account.%20", "/account.%20.", "/account%2520", "/account+",
@@ -192,6 +192,15 @@ func TestScriptAnswersForPathsBelowIt(t *testing.T) {
 	for _, tt := range tests {
 		if got, err := rules.Of(parse(t, tt.target)); got != tt.want || err != nil {
 			t.Errorf("Of(%q) = %v, %v, want %v", tt.target, got, err, tt.want)
+		}
+	}
+}
+
+func TestParametersCutTheRestOfThePath(t *testing.T) {
+	rules := mustRules(t, []string{"/account"}, nil)
+	for _, target := range []string{"/account;/x", "/account;a=1/b/c", "/account%3b/x.css", "/x/../account;/y"} {
+		if got, err := rules.Of(parse(t, target)); got != Protected || err != nil {
+			t.Errorf("Of(%q) = %v, %v, want protected", target, got, err)
 		}
 	}
 }
