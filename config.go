@@ -1,6 +1,7 @@
 package kiboauth
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -87,8 +88,9 @@ type Verify struct {
 	// Default: off.
 	JWKS string `json:"jwks,omitempty"`
 	// Algorithms are the JWS algorithms that may have signed; the token's own
-	// word counts for nothing. Default: that of HMAC or Key; RS256 and ES256
-	// with JWKS.
+	// word counts for nothing. Default: that of HMAC or Key; RS256, ES256,
+	// ES384, ES512 and EdDSA with JWKS; without keys any of RFC 7518 and 8037,
+	// since then only the name is looked at.
 	Algorithms []string `json:"algorithms,omitempty"`
 	// Issuer is the exact "iss" of a token. Default: https://www.kibocommerce.com.
 	Issuer string `json:"issuer,omitempty"`
@@ -313,8 +315,12 @@ func (h *Handler) checkVerify() *problem {
 		return &problem{"verify.bearer", "a token that a client brings can only be trusted by its signature, and no key is configured", "add hmac, key or jwks, or take bearer away"}
 	case v.Leeway < 0 || time.Duration(v.Leeway) > time.Minute:
 		return &problem{"verify.leeway", fmt.Sprintf("%s is not between 0 and 1m", time.Duration(v.Leeway)), "30s is enough for clocks that are kept right"}
-	case v.HMAC != nil || v.Key != nil:
-		return nil // the rest shows when the keys have been resolved
+	}
+	if keys := cmp.Or(v.HMAC, v.Key); keys != nil { // the rest shows when they have been resolved
+		if keys.Algorithm == "" || len(keys.Keys) == 0 {
+			return &problem{v.line(), "has no keys", "write the algorithm and at least one key behind it"}
+		}
+		return nil
 	}
 	config, err := v.config()
 	if err == nil {

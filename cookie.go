@@ -34,7 +34,7 @@ func (c *ownCookie) add(value string) {
 // take finds our cookies and takes them out of the Cookie headers; all other
 // cookies stay, byte for byte. Names count only if they are exactly ours, with
 // nothing unquoted, decoded or folded. The scan allocates nothing; only a
-// header that had one of ours is put together anew.
+// header that had one of ours in its middle is put together anew.
 func (n cookieNames) take(header http.Header, own *credentials) {
 	lines := header["Cookie"]
 	for i := 0; i < len(lines); {
@@ -51,38 +51,57 @@ func (n cookieNames) take(header http.Header, own *credentials) {
 	}
 }
 
-// takeLine handles one header line: pairs divided by semicolons.
+// takeLine handles one header line: pairs divided by semicolons. A pair of ours
+// goes with the semicolon behind it, or else the one before. No byte is copied
+// more than once, however often a stranger repeats our names.
 func (n cookieNames) takeLine(line string, own *credentials) string {
+	var kept strings.Builder
+	done := 0 // line[:done] is kept or taken
 	for from := 0; from < len(line); {
 		to := len(line)
 		if i := strings.IndexByte(line[from:], ';'); i >= 0 {
 			to = from + i
 		}
-		name, value, _ := strings.Cut(strings.Trim(line[from:to], " \t"), "=")
-		switch name {
-		case n.session:
-			own.session.add(value)
-		case n.login:
-			own.login.add(value)
-		default:
+		switch {
+		case !n.takePair(line[from:to], own):
 			from = to + 1
 			continue
+		case to == len(line):
+			return strings.TrimSuffix(behind(&kept, line[done:from]), ";")
+		case from > done && kept.Len() == 0:
+			kept.Grow(len(line))
+			fallthrough
+		case from > done:
+			kept.WriteString(line[done:from])
 		}
-		line = cut(line, from, to)
+		if done = to + 1; kept.Len() == 0 && strings.HasPrefix(line[done:], " ") {
+			done++ // nothing is before the next pair now
+		}
+		from = done
 	}
-	return line
+	return behind(&kept, line[done:])
 }
 
-// cut takes the pair line[from:to] out, with one of the semicolons around it.
-func cut(line string, from, to int) string {
-	if to < len(line) {
-		to++
-		if from == 0 && to < len(line) && line[to] == ' ' {
-			to++
-		}
-		return line[:from] + line[to:]
+func (n cookieNames) takePair(pair string, own *credentials) bool {
+	name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+	switch name {
+	case n.session:
+		own.session.add(value)
+	case n.login:
+		own.login.add(value)
+	default:
+		return false
 	}
-	return line[:max(from-1, 0)]
+	return true
+}
+
+// behind puts the rest behind what was kept. With nothing kept it is no copy.
+func behind(kept *strings.Builder, rest string) string {
+	if kept.Len() == 0 {
+		return rest
+	}
+	kept.WriteString(rest)
+	return kept.String()
 }
 
 // filterSet drops attempts of the upstream to set one of our cookies.
@@ -98,9 +117,12 @@ func (n cookieNames) filterSet(header http.Header) {
 	header["Set-Cookie"] = set
 }
 
+// sets tells whether a Set-Cookie makes browsers send a cookie of our name, one
+// without a name too: it is sent as its bare value.
 func (n cookieNames) sets(line string) bool {
-	name, _, _ := strings.Cut(line, "=")
-	name = strings.Trim(name, " \t")
+	pair, _, _ := strings.Cut(line, ";")
+	name, _, _ := strings.Cut(strings.TrimLeft(pair, " \t="), "=")
+	name = strings.TrimRight(name, " \t")
 	return strings.EqualFold(name, n.session) || strings.EqualFold(name, n.login)
 }
 

@@ -80,7 +80,7 @@ func (h *Handler) admit(r *http.Request, own credentials) (*Session, error) {
 	if h.ended(s, now) {
 		return nil, h.end(r.Context(), id)
 	}
-	if s.stamp == h.verifier.Stamp() && now < s.due && now-s.seen < int64(touchEvery) {
+	if s.stamp == h.verifier.Stamp() && now < s.due && now-s.seen < h.touchEvery() {
 		return s, nil // the verdict holds, and nothing is due
 	}
 	return h.tend(r.Context(), id, s, now)

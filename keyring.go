@@ -45,7 +45,7 @@ func newKeyring(ctx caddy.Context, secrets []string) (*keyring, error) {
 	for _, text := range secrets {
 		secret, err := resolve(text)
 		if err != nil {
-			return nil, &problem{"secret", err.Error(), "set it for the process that runs Caddy"}
+			return nil, &problem{"secret", err.Error(), setPlaceholder}
 		}
 		if len(secret) < minSecret {
 			return nil, &problem{"secret", fmt.Sprintf("is shorter than %d characters", minSecret), "make one with: openssl rand -base64 32"}

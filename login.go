@@ -325,6 +325,9 @@ func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool) (*si
 		version: 1, stamp: stamp, remembered: remember,
 		created: now.UnixNano(), seen: now.UnixNano(), ends: now.Add(time.Duration(life)).UnixNano(),
 	}
+	if !remember {
+		s.idle = int64(h.Session.Idle)
+	}
 	s.pack(h.realm, customerOf(t, claims))
 	h.setTimes(s, t, claims)
 	id := newSessionID(h.realm)

@@ -162,7 +162,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // granted for is part of the key; a changed secret makes a new client.
 func (h *Handler) provisionKibo(caddy.Context) error {
 	if _, _, err := appCredentials(h.ClientID, h.SharedSecret); err != nil {
-		return &problem{"client", err.Error(), "set it for the process that runs Caddy"}
+		return &problem{"client", err.Error(), setPlaceholder}
 	}
 	id, secret := h.ClientID, h.SharedSecret
 	config := kibo.Config{
@@ -231,7 +231,7 @@ func (v *Verify) config() (verify.Config, error) {
 		for _, text := range source.Keys {
 			key, err := resolve(text)
 			if err != nil {
-				return c, &problem{line, err.Error(), "set it for the process that runs Caddy"}
+				return c, &problem{line, err.Error(), setPlaceholder}
 			}
 			if source == v.HMAC {
 				c.HMACKeys = append(c.HMACKeys, []byte(key))
@@ -347,6 +347,9 @@ func realmOf(api string, headers map[string]string) string {
 	sum := sha256.Sum256([]byte(digest(api, scope)))
 	return base64.RawURLEncoding.EncodeToString(sum[:])[:realmLen]
 }
+
+// setPlaceholder mends what resolve finds.
+const setPlaceholder = "set the variable, or write the file, for the user that runs Caddy"
 
 // resolve replaces placeholders, and fails on unknown and empty ones.
 func resolve(text string) (string, error) {

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// touchEvery is how often a session's activity is written down.
-	touchEvery = time.Minute
+	// maxTouch is how often a session's activity is written down, at most.
+	maxTouch = time.Minute
 	// firstBackoff and maxBackoff bound the pause after a refresh that failed
 	// for Kibo's sake; it doubles from one to the other.
 	firstBackoff = time.Second
@@ -27,7 +27,7 @@ const (
 // tend does for a live session what is due: activity is noted, a verdict that
 // no longer holds is reached anew, a ticket near its end is refreshed.
 func (h *Handler) tend(ctx context.Context, id SessionID, s *Session, now int64) (*Session, error) {
-	if now-s.seen >= int64(touchEvery) {
+	if now-s.seen >= h.touchEvery() {
 		err := h.store.Touch(ctx, id, time.Unix(0, now))
 		if errors.Is(err, ErrNoSession) {
 			return nil, err
@@ -35,7 +35,7 @@ func (h *Handler) tend(ctx context.Context, id SessionID, s *Session, now int64)
 			h.log.Warn("noting a session's activity", zap.Error(err))
 		}
 	}
-	if s.stamp != h.verifier.Stamp() {
+	if s.stamp != h.verifier.Stamp() && now < s.good { // a lapsed token is replaced, not judged
 		fresh, err := h.once(ctx, id, func(ctx context.Context) (*Session, error) { return h.reverify(ctx, id) })
 		if err != nil {
 			return nil, err
@@ -46,6 +46,12 @@ func (h *Handler) tend(ctx context.Context, id SessionID, s *Session, now int64)
 		return s, nil
 	}
 	return h.refresh(ctx, id, s, now)
+}
+
+// touchEvery is how often activity is written down: often enough for the idle
+// limit, and no oftener than once a minute under a usual one.
+func (h *Handler) touchEvery() int64 {
+	return int64(min(maxTouch, time.Duration(h.Session.Idle)/4))
 }
 
 // refresh sees to it that the session's ticket is good. One that still is, is
@@ -68,7 +74,14 @@ func (h *Handler) refresh(ctx context.Context, id SessionID, s *Session, now int
 		h.shared.refreshes.DoChan(string(id.key[:]), h.detached(flight))
 		return s, nil
 	}
-	return h.once(ctx, id, flight)
+	fresh, err := h.once(ctx, id, flight)
+	if err == nil && now >= fresh.good { // it was a verdict's flight that we met
+		fresh, err = h.once(ctx, id, flight)
+	}
+	if err == nil && now >= fresh.good {
+		return nil, errTryLater
+	}
+	return fresh, err
 }
 
 // once lets one flight serve all requests of a session that wait for the same.

@@ -109,6 +109,7 @@ type Session struct {
 	created     int64  // sign-in
 	ends        int64  // absolute limit; a refresh never moves it
 	seen        int64  // last activity, written at most once a minute
+	idle        int64  // idle limit in nanoseconds as of the sign-in; 0: none
 	good        int64  // end of the ticket: earliest of JWT, user claims, access token
 	due         int64  // when to refresh it
 	refreshEnds int64  // end of the refresh token
@@ -177,18 +178,22 @@ func (s *Session) AccountID() string { return s.header(fieldAccountID) }
 // Version counts the writes to a session that Replace guards.
 func (s *Session) Version() uint64 { return s.version }
 
-// Expires is the moment after which no store needs to keep the session: its
-// absolute limit or the end of its refresh token, whichever is earlier; a
-// session without a refresh token ends with its ticket.
+// Expires is the moment after which no store needs to keep the session: the
+// earliest of its absolute limit, its idle limit and the end of its refresh
+// token; a session without a refresh token ends with its ticket.
 func (s *Session) Expires() time.Time {
-	return time.Unix(0, min(s.ends, max(s.refreshEnds, s.good)))
+	end := min(s.ends, max(s.refreshEnds, s.good))
+	if s.idle > 0 {
+		end = min(end, s.seen+s.idle)
+	}
+	return time.Unix(0, end)
 }
 
-// String keeps tickets out of logs.
-func (s *Session) String() string { return "Session(redacted)" }
+// String keeps tickets out of logs, those of a copy too.
+func (Session) String() string { return "Session(redacted)" }
 
 // GoString keeps tickets out of logs.
-func (s *Session) GoString() string { return s.String() }
+func (s Session) GoString() string { return s.String() }
 
 // touched returns the session as of its latest activity.
 func (s *Session) touched(at int64) *Session {

@@ -62,8 +62,6 @@ func FuzzClaims(f *testing.F) {
 			t.Errorf("expires at %s", c.Expires)
 		case c.IssuedAt.After(now.Add(DefaultLeeway)):
 			t.Errorf("issued at %s", c.IssuedAt)
-		case strings.Contains(strings.ToLower(header), "none") && !strings.Contains(header, `"alg"`):
-			t.Errorf("header %q", header)
 		}
 	})
 }

@@ -43,10 +43,8 @@ var (
 	rsaKey2 = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
 	ecKey   = sync.OnceValue(func() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
 	p384Key = sync.OnceValue(func() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)) })
-	edKey   = sync.OnceValue(func() ed25519.PrivateKey {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return must(key, err)
-	})
+	// edKey is the same in every process, as the workers of a fuzz test need.
+	edKey = sync.OnceValue(func() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(secret[:ed25519.SeedSize]) })
 )
 
 func must[T any](v T, err error) T {

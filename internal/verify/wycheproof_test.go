@@ -98,17 +98,26 @@ var stricter = map[int]string{
 }
 
 func TestWycheproofSignatures(t *testing.T) {
-	valid, invalid := 0, 0
+	valid, invalid, contradicted := 0, 0, 0
 	for _, g := range readVectors(t, "json_web_signature_test.json").TestGroups {
 		source := g.Public
 		if source == nil {
 			source = g.Private
+		}
+		isValid := map[string]bool{}
+		for _, tt := range g.Tests {
+			isValid[string(tt.JWS)] = isValid[string(tt.JWS)] || tt.Result == "valid"
 		}
 		for _, tt := range g.Tests {
 			raw := string(tt.JWS) // some are JSON objects: not compact, so refused
 			_ = json.Unmarshal(tt.JWS, &raw)
 			err := verifyJWS(raw, []string{publicPart(source)}, knownAlgorithms())
 			switch why := stricter[tt.TcID]; {
+			case tt.Result == "invalid" && isValid[string(tt.JWS)]:
+				// The same text under the same key is valid elsewhere in the
+				// group: 367 and 370 have lost the padding they are named
+				// for, and equal 357. No verifier can satisfy both.
+				contradicted++
 			case tt.Result == "invalid":
 				invalid++
 				if err == nil {
@@ -123,8 +132,8 @@ func TestWycheproofSignatures(t *testing.T) {
 			}
 		}
 	}
-	if valid < 40 || invalid < 350 {
-		t.Errorf("saw %d valid and %d invalid vectors: the file is not what it was", valid, invalid)
+	if valid < 40 || invalid < 350 || contradicted != 2 {
+		t.Errorf("saw %d valid, %d invalid and %d contradicted vectors: the file is not what it was", valid, invalid, contradicted)
 	}
 }
 
