@@ -38,9 +38,13 @@ func (t *appToken) good(now time.Time, minLife time.Duration) bool {
 	return now.Before(t.renew) && t.expires.Sub(now) >= minLife
 }
 
-// Ready makes sure that an app token is at hand; if one is, it makes no call.
-// The error is as for any call, with "oauth" for its Op.
+// Ready tells whether a call for a customer would get as far as Kibo: that Kibo
+// has asked for no pause, and that an app token is at hand. If one is, it makes
+// no call. The error is as for any call, with "ready" or "oauth" for its Op.
 func (c *Client) Ready(ctx context.Context) error {
+	if err := c.api.refuse("ready"); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	_, err := c.token(ctx, 0)

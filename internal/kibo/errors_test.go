@@ -156,8 +156,10 @@ func TestRateLimitIsKept(t *testing.T) {
 
 				time.Sleep(tt.want - time.Millisecond)
 				_, err = c.refresh(t.Context())
-				if e := mustFail(t, err, ErrLimited); e.RetryAfter != time.Millisecond {
-					t.Errorf("got %v, want what is left of the pause", e.RetryAfter)
+				for _, err := range []error{err, c.Ready(t.Context())} {
+					if e := mustFail(t, err, ErrLimited); e.RetryAfter != time.Millisecond {
+						t.Errorf("got %v, want what is left of the pause", e.RetryAfter)
+					}
 				}
 				if n := f.count(refreshPath) + f.count(authPath); n != 1 {
 					t.Errorf("got %d calls during the pause, want 1", n)
