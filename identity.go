@@ -1,6 +1,7 @@
 package kiboauth
 
 import (
+	"io"
 	"net/http"
 	"strings"
 
@@ -210,6 +211,12 @@ func (p *passage) WriteHeader(status int) {
 func (p *passage) Write(b []byte) (int, error) {
 	p.clean()
 	return p.ResponseWriterWrapper.Write(b)
+}
+
+// ReadFrom implements io.ReaderFrom, which io.Copy prefers to Write.
+func (p *passage) ReadFrom(r io.Reader) (int64, error) {
+	p.clean()
+	return p.ResponseWriterWrapper.ReadFrom(r)
 }
 
 // FlushError lets http.ResponseController flush.
