@@ -8,6 +8,7 @@
 package kiboauth
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -21,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
 
@@ -195,7 +197,7 @@ func (h *Handler) provisionKibo(caddy.Context) error {
 
 // provisionVerifier joins the verifier of these settings, so that a reload
 // fetches no keys anew.
-func (h *Handler) provisionVerifier(caddy.Context) error {
+func (h *Handler) provisionVerifier(ctx caddy.Context) error {
 	config, err := h.Verify.config()
 	if err != nil {
 		return err
@@ -203,6 +205,7 @@ func (h *Handler) provisionVerifier(caddy.Context) error {
 	config.OnError = func(err error) { // outlives this handler, so it asks for the logger of the day
 		caddy.Log().Named("http.handlers.kibo_auth").Warn("fetching keys", zap.Error(err))
 	}
+	config.Backup = keyBackup{ctx.Storage(), fmt.Sprintf("kibo_auth/keys/%x", digest(config.JWKSURL))}
 	verifier, err := fromPool(h, verifierKey(digest(config.Algorithms, config.HMACKeys, config.PublicKeys, config.JWKSURL,
 		config.Issuer, config.Audience, config.Tenant, config.Site, config.Leeway)), func() (caddy.Destructor, error) {
 		v, err := verify.New(config)
@@ -213,6 +216,18 @@ func (h *Handler) provisionVerifier(caddy.Context) error {
 	}
 	h.verifier = verifier.(pooledVerifier).Verifier
 	return nil
+}
+
+// keyBackup keeps the last good key set in Caddy's storage.
+type keyBackup struct {
+	storage certmagic.Storage
+	name    string
+}
+
+func (b keyBackup) Load(ctx context.Context) ([]byte, error) { return b.storage.Load(ctx, b.name) }
+
+func (b keyBackup) Store(ctx context.Context, text []byte) error {
+	return b.storage.Store(ctx, b.name, text)
 }
 
 // config resolves placeholders in keys.

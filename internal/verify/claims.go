@@ -124,9 +124,9 @@ func (p policy) checkStart(out *Claims, c object, now time.Time) error {
 func (p policy) checkUser(out *Claims, c, user object) error {
 	out.Subject, _ = c["sub"].(string)
 	out.UserID, _ = user["uid"].(string)
-	out.AccountID, _ = user["b.AccountId"].(string)
+	out.AccountID, _ = idText(user["b.AccountId"])
 	switch {
-	case !absentOr(user, "anon", "0"):
+	case !absentOr(user, "anon", "0") && user["anon"] != json.Number("0"):
 		return reject("customer is anonymous")
 	case !absentOr(user, "st", "Shopper"):
 		return reject("not a shopper's token")
@@ -139,13 +139,14 @@ func (p policy) checkUser(out *Claims, c, user object) error {
 }
 
 func (p policy) checkSite(out *Claims, c, user object) error {
+	var tenantOK, siteOK bool
+	out.Tenant, tenantOK = idText(user["b.TenantId"])
+	out.Site, siteOK = idText(user["b.SiteId"])
 	ok := optional(c, "sid", &out.SessionID) &&
-		optional(user, "b.TenantId", &out.Tenant) &&
-		optional(user, "b.SiteId", &out.Site) &&
 		optional(user, "b.UserFirstName", &out.FirstName) &&
 		optional(user, "b.UserLastName", &out.LastName)
 	switch {
-	case !ok:
+	case !ok || !tenantOK || !siteOK:
 		return reject("a claim that must be text is not")
 	case p.tenant != "" && out.Tenant != p.tenant:
 		return reject("tenant")
@@ -170,6 +171,20 @@ func optional(o object, name string, to *string) bool {
 	var ok bool
 	*to, ok = v.(string)
 	return ok
+}
+
+// idText reads one of Kibo's ids: numbers as text in every token seen, but
+// nothing says that they stay text. Absence and null read as empty.
+func idText(v any) (id string, ok bool) {
+	switch v := v.(type) {
+	case nil:
+		return "", true
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), decimal(v.String())
+	}
+	return "", false
 }
 
 // date reads a NumericDate (RFC 7519 §2).

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -55,9 +56,18 @@ type Config struct {
 	// Client fetches the keyset; it follows no redirect and reads at most 512
 	// KiB, whatever it is. Default: a client of our own with a timeout of 3s.
 	Client *http.Client
+	// Backup keeps the last good keyset beyond this process, for a start while
+	// its endpoint is down. Default: none.
+	Backup Backup
 	// OnError hears why a fetch of the keyset came to nothing, at most once
 	// per fetch. The error names neither URL nor keys. Default: nobody hears.
 	OnError func(error)
+}
+
+// Backup keeps one value. An error of either method is as good as no backup.
+type Backup interface {
+	Load(context.Context) ([]byte, error)
+	Store(context.Context, []byte) error
 }
 
 // mode is how the signature is judged.

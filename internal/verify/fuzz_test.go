@@ -15,8 +15,10 @@ func FuzzVerify(f *testing.F) {
 	verifiers := []*Verifier{newVerifier(f, config), newVerifier(f, ed)}
 	signed := map[string]bool{}
 	for _, claims := range []string{goodClaims, strings.Replace(goodClaims, "1007", "1008", 1)} {
-		for _, token := range []string{good("HS256", secret, ""), good("HS256", secret, "k"),
-			sign("HS256", secret, goodHeader("HS256", ""), claims), sign("EdDSA", edKey(), goodHeader("EdDSA", ""), claims)} {
+		for _, token := range []string{
+			good("HS256", secret, ""), good("HS256", secret, "k"),
+			sign("HS256", secret, goodHeader("HS256", ""), claims), sign("EdDSA", edKey(), goodHeader("EdDSA", ""), claims),
+		} {
 			signed[token] = true
 			f.Add(token)
 			f.Add(token + "\n")

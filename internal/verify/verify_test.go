@@ -73,6 +73,8 @@ func TestAcceptedVariations(t *testing.T) {
 		{"inner exp with Z", "", `12:14:00"`, `12:14:00Z"`},
 		{"inner exp with fraction", "", `12:14:00"`, `12:14:00.123"`},
 		{"inner exp absent", "", `"exp":"2026-03-01T12:14:00",`, ``},
+		{"ids as numbers", "", `"b.TenantId":"12345","b.SiteId":"67890","b.AccountId":"1007"`, `"b.TenantId":12345,"b.SiteId":67890,"b.AccountId":1007`},
+		{"anon as number", "", `"anon":"0"`, `"anon":0`},
 		{"anon absent", "", `"anon":"0",`, ``},
 		{"st absent", "", `"st":"Shopper",`, ``},
 		{"no names", "", `"b.UserFirstName":"Zoë","b.UserLastName":"O'Neil",`, `"b.UserFirstName":null,`},
@@ -220,6 +222,9 @@ func TestStamp(t *testing.T) {
 	}
 	if stamp(Config{HMACKeys: [][]byte{secret, other}}) != stamp(Config{HMACKeys: [][]byte{other, secret}}) {
 		t.Error("the order of the keys changes the stamp")
+	}
+	if stamp(Config{Algorithms: []string{"RS256", "ES256"}}) != stamp(Config{Algorithms: []string{"ES256", "RS256", "ES256"}}) {
+		t.Error("the order of the algorithms changes the stamp")
 	}
 	seen := map[uint64]string{0: "zero"}
 	for name, c := range map[string]Config{
