@@ -17,7 +17,9 @@ func TestSecretsCanNotBePrinted(t *testing.T) {
 		CodeRequest{Email: secret},
 		CodeExchange{Email: secret, Code: secret},
 		RefreshRequest{RefreshToken: secret},
-		[]Ticket{ticket}, map[string]any{"t": &ticket}, struct{ T Ticket }{ticket},
+		[]Ticket{ticket},
+		map[string]any{"t": &ticket},
+		struct{ T Ticket }{ticket},
 	}
 	for _, v := range values {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {

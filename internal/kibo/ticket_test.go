@@ -28,8 +28,10 @@ func TestDecodeTicket(t *testing.T) {
 		{"JWT alone", `{"jwtAccessToken":"x.y.z"}`, Ticket{JWT: "x.y.z"}},
 		{"nulls", `{"accessToken":"a","accessTokenExpiration":null,"refreshToken":null,"jwtAccessToken":null,
 			"userId":null,"requires2FA":null,"customerAccount":null,"errorCode":null}`, Ticket{AccessToken: "a"}},
-		{"zero dates", `{"accessToken":"a","accessTokenExpiration":"0001-01-01T00:00:00","refreshTokenExpiration":"0001-01-01T00:00:00+02:00"}`,
-			Ticket{AccessToken: "a"}},
+		{
+			"zero dates", `{"accessToken":"a","accessTokenExpiration":"0001-01-01T00:00:00","refreshTokenExpiration":"0001-01-01T00:00:00+02:00"}`,
+			Ticket{AccessToken: "a"},
+		},
 		{"second factor", `{"requires2FA":true,"userId":"u"}`, Ticket{Requires2FA: true, UserID: "u"}},
 		{"second factor with tokens is not signed in", `{"requires2FA":true,"userId":"u","accessToken":"a","refreshToken":"r","jwtAccessToken":"j",
 			"accessTokenExpiration":"2026-01-03T03:04:05"}`, Ticket{Requires2FA: true, UserID: "u"}},
