@@ -156,11 +156,14 @@ func (v *Verify) line() string {
 
 func (h *Handler) checkTimes() *problem {
 	s := &h.Session
-	for line, d := range map[string]caddy.Duration{
-		"session.lifetime": s.Lifetime, "session.idle": s.Idle, "session.remember": s.Remember, "session.refresh": s.Refresh,
+	for _, t := range []struct {
+		line string
+		caddy.Duration
+	}{ // the lifetime first: defaults of the others follow it
+		{"session.lifetime", s.Lifetime}, {"session.idle", s.Idle}, {"session.remember", s.Remember}, {"session.refresh", s.Refresh},
 	} {
-		if d < 0 {
-			return &problem{line, "is negative", "give a duration such as 1h"}
+		if t.Duration < 0 {
+			return &problem{t.line, "is negative", "give a duration such as 1h"}
 		}
 	}
 	switch {

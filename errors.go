@@ -29,6 +29,7 @@ var (
 	errStore        = errors.New("session store cannot answer")
 	errBadTicket    = errors.New("ticket cannot be trusted")
 	errTryLater     = errors.New("refresh is put off after one that failed")
+	errPanic        = errors.New("a fault of our own, logged where it happened")
 	errSecondFactor = errors.New("second factor is asked for")
 )
 
@@ -60,6 +61,7 @@ var answers = []struct {
 	{errCrossSite, answer{403, "cross_site", "This request came from another site", "For your safety it was not carried out. Please open the shop and try again there.", noticeNone}},
 	{errMethod, answer{405, "method_not_allowed", "Please use the sign-out button", "This address works only when a form is sent to it.", noticeNone}},
 	{errNotHere, answer{401, "expired", "Please start again", "The sign-in was started in another browser, or too long ago. Ask for a new code.", noticeExpired}},
+	{errTryLater, unavailable}, // before what it wraps: Kibo's 429 is no fault of who opens a page
 	{kibo.ErrRejected, answer{401, "rejected", "That did not work", "The code or the e-mail address was not accepted. Check the newest e-mail, or ask for a new code.", noticeRejected}},
 	{ErrNoSession, answer{401, "no_session", "Please sign in", "This page is for customers who have signed in.", noticeNone}},
 	{kibo.ErrLimited, answer{429, "limited", "Too many sign-ins just now", "Please wait a little and try again.", noticeLimited}},
@@ -67,7 +69,6 @@ var answers = []struct {
 	{kibo.ErrUnavailable, unavailable},
 	{verify.ErrKeysUnavailable, unavailable},
 	{errBadTicket, unavailable},
-	{errTryLater, unavailable},
 	{errStore, unavailable},
 	{ErrStoreFull, unavailable},
 	{ErrConflict, unavailable},

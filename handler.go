@@ -180,7 +180,8 @@ func isNavigation(r *http.Request) bool {
 // isForeignSocket tells whether a page of another site opens a WebSocket with
 // the customer's cookie. Browsers send no preflight for those.
 func isForeignSocket(r *http.Request, origins *http.CrossOriginProtection) bool {
-	return r.Header["Upgrade"] != nil && isCrossSite(r, origins)
+	socket := r.Header["Upgrade"] != nil || r.Method == http.MethodConnect // HTTP/1.1; RFC 8441 and 9220
+	return socket && isCrossSite(r, origins)
 }
 
 // isCrossSite tells whether a request comes from a page of another site: by

@@ -3,6 +3,7 @@ package kiboauth
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -176,7 +177,16 @@ func (p *passage) identify(r *http.Request) {
 
 // nobody makes sure that no handler before us is taken for the customer.
 func nobody(r *http.Request) {
-	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Delete(userPrefix + "id")
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.Delete(userPrefix + "id")
+	repl.Map(emptyUser)
+}
+
+// emptyUser answers {http.auth.user.*} where there is nobody. Caddy leaves
+// unknown placeholders standing, and the upstream would take the text for one.
+func emptyUser(key string) (any, bool) {
+	name, ok := strings.CutPrefix(key, userPrefix)
+	return "", ok && (name == "id" || slices.Contains(fieldNames[:], name))
 }
 
 const userPrefix = "http.auth.user."
@@ -203,6 +213,8 @@ func (p *passage) placeholder(key string) (any, bool) {
 func (p *passage) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		p.clean()
+	} else {
+		p.h.cookies.filterSet(p.Header()) // a hint comes before the answer, and sets cookies as well
 	}
 	p.ResponseWriterWrapper.WriteHeader(status)
 }

@@ -251,7 +251,7 @@ type signedIn struct {
 func (a *attempt) exchange(own credentials) error {
 	h, ctx := a.h, a.r.Context()
 	old, had := parseSessionID(h.realm, own.session.value)
-	flight := h.shared.exchanges.DoChan(a.pending.Nonce+" "+a.form.Code, h.detachedExchange(a))
+	flight := h.shared.exchanges.DoChan(a.pending.Nonce+" "+a.form.Code, detached(h, a.flight()))
 	select {
 	case done := <-flight:
 		if second, ok := errors.AsType[*secondFactor](done.Err); ok {
@@ -271,20 +271,21 @@ func (a *attempt) exchange(own credentials) error {
 	}
 }
 
-// detachedExchange runs the exchange on a context of its own.
-func (h *Handler) detachedExchange(a *attempt) func() (any, error) {
-	fingerprint, region, ip := a.extra(h.Login.Fingerprint), a.extra(h.Login.Region), clientIP(a.r)
-	p, code := a.pending, a.form.Code
+// flight prepares the exchange; it must not need the request any more.
+func (a *attempt) flight() func(context.Context) (*signedIn, error) {
+	h, p, code := a.h, a.pending, a.form.Code
 	remember := p.Remember || a.form.Remember
-	return func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Duration(h.Timeout)+refreshSlack)
-		defer cancel()
+	exchange := kibo.CodeExchange{
+		Email: p.Email, Code: code, ClientIP: clientIP(a.r),
+		Fingerprint: a.extra(h.Login.Fingerprint), Region: a.extra(h.Login.Region),
+	}
+	return func(ctx context.Context) (*signedIn, error) {
 		var ticket *kibo.Ticket
 		var err error
 		if p.UserID != "" {
-			ticket, err = h.kibo.ExchangeSecondFactor(ctx, p.UserID, code, ip)
+			ticket, err = h.kibo.ExchangeSecondFactor(ctx, p.UserID, code, exchange.ClientIP)
 		} else {
-			ticket, err = h.kibo.ExchangeCode(ctx, kibo.CodeExchange{Email: p.Email, Code: code, Fingerprint: fingerprint, Region: region, ClientIP: ip})
+			ticket, err = h.kibo.ExchangeCode(ctx, exchange)
 		}
 		if err != nil {
 			return nil, err

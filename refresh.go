@@ -71,7 +71,7 @@ func (h *Handler) refresh(ctx context.Context, id SessionID, s *Session, now int
 	}
 	flight := func(ctx context.Context) (*Session, error) { return h.renew(ctx, id, s) }
 	if !lapsed {
-		h.shared.refreshes.DoChan(string(id.key[:]), h.detached(flight))
+		h.shared.refreshes.DoChan(string(id.key[:]), detached(h, flight))
 		return s, nil
 	}
 	fresh, err := h.once(ctx, id, flight)
@@ -88,7 +88,7 @@ func (h *Handler) refresh(ctx context.Context, id SessionID, s *Session, now int
 // The flight goes on when the request that began it is gone.
 func (h *Handler) once(ctx context.Context, id SessionID, flight func(context.Context) (*Session, error)) (*Session, error) {
 	select {
-	case done := <-h.shared.refreshes.DoChan(string(id.key[:]), h.detached(flight)):
+	case done := <-h.shared.refreshes.DoChan(string(id.key[:]), detached(h, flight)):
 		if done.Err != nil {
 			return nil, done.Err
 		}
@@ -98,11 +98,18 @@ func (h *Handler) once(ctx context.Context, id SessionID, flight func(context.Co
 	}
 }
 
-// detached runs a flight on a context of its own.
-func (h *Handler) detached(flight func(context.Context) (*Session, error)) func() (any, error) {
-	return func() (any, error) {
+// detached runs a flight on a context of its own. A panic in it is an error of
+// this flight; in a goroutine of nobody's it would end the whole server.
+func detached[T any](h *Handler, flight func(context.Context) (T, error)) func() (any, error) {
+	return func() (_ any, err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Duration(h.Timeout)+refreshSlack)
 		defer cancel()
+		defer func() {
+			if p := recover(); p != nil {
+				h.log.Error("panic", zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+				err = errPanic
+			}
+		}()
 		return flight(ctx)
 	}
 }
@@ -143,8 +150,13 @@ func (h *Handler) replace(ctx context.Context, id SessionID, old, next *Session)
 // before it is used, since the old refresh token may be dead by now.
 func (h *Handler) renew(ctx context.Context, id SessionID, seen *Session) (*Session, error) {
 	s, err := h.load(ctx, id)
-	if err != nil || s.good > seen.good { // ended meanwhile, or somebody was quicker
-		return s, err
+	switch {
+	case err != nil: // ended meanwhile, or cannot tell
+		return nil, err
+	case s.good > seen.good: // somebody was quicker, but perhaps without keys to judge by
+		return h.reverify(ctx, id)
+	case time.Now().UnixNano() < s.retryAt: // somebody was quicker, and in vain
+		return nil, errTryLater
 	}
 	ticket, err := h.kibo.Refresh(ctx, kibo.RefreshRequest{RefreshToken: s.header(fieldRefreshToken), AccountID: s.AccountID()})
 	if err != nil {
@@ -152,6 +164,8 @@ func (h *Handler) renew(ctx context.Context, id SessionID, seen *Session) (*Sess
 	}
 	next, err := h.renewed(ctx, s, ticket)
 	switch {
+	case errors.Is(err, kibo.ErrRejected): // locked or inactive by now, says the ticket
+		return h.notRenewed(ctx, id, s, err)
 	case errors.Is(err, errBadTicket), errors.Is(err, verify.ErrInvalid), errors.Is(err, errSecondFactor):
 		h.log.Error("session ended: Kibo's new ticket cannot be trusted", zap.String("account_id", s.AccountID()), zap.Error(err))
 		return nil, h.end(ctx, id)
@@ -178,7 +192,7 @@ func (h *Handler) notRenewed(ctx context.Context, id SessionID, s *Session, err 
 	if lost := h.replace(ctx, id, s, &next); lost != nil {
 		return nil, lost
 	}
-	return nil, fmt.Errorf("refreshing a ticket: %w", err)
+	return nil, fmt.Errorf("%w: %w", errTryLater, err)
 }
 
 // backoff is the pause after so many failures: doubled each time, with jitter,
@@ -226,7 +240,7 @@ func (h *Handler) setTimes(s *Session, t *kibo.Ticket, claims *verify.Claims) {
 	if !t.AccessExpires.IsZero() && (good.IsZero() || t.AccessExpires.Before(good)) {
 		good = t.AccessExpires
 	}
-	left := good.Sub(time.Now())
+	left := time.Until(good)
 	s.good = nanos(good)
 	s.due = s.good - int64(min(time.Duration(h.Session.Refresh), left/2))
 	switch {

@@ -1,0 +1,96 @@
+package kiboauth
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// browserHeader is what a browser of our days sends, cookies aside.
+var browserHeader = map[string]string{
+	"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8", "Accept-Encoding": "gzip, deflate, br, zstd",
+	"Accept-Language": "en-US,en;q=0.5", "Cache-Control": "max-age=0", "Connection": "keep-alive", "Dnt": "1", "Priority": "u=0, i",
+	"Referer": "https://shop.example.com/", "Sec-Ch-Ua": `"Chromium";v="142"`, "Sec-Ch-Ua-Mobile": "?0", "Sec-Ch-Ua-Platform": `"Linux"`,
+	"Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-User": "?1",
+	"Upgrade-Insecure-Requests": "1", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+}
+
+const (
+	cookiesBefore = "_ga=GA1.1.1234567890.1700000000; _gid=GA1.1.987654321.1700000000; cart=8b1a9953c4611296a827abf8c47804d7; locale=en-US; currency=USD; consent=analytics:1|ads:0; "
+	cookiesAfter  = "; recent=1001,1002,1003; ab=checkout-b; JSESSIONID=2F1C0D8E9A7B6C5D4E3F; _fbp=fb.1.1700000000.123; theme=light; seen_banner=1"
+)
+
+// benchmarkAdmit measures the way of a request through the gateway, without
+// what Caddy does for every request anyway.
+func benchmarkAdmit(b *testing.B, cookies func(own string) string, want int) {
+	g := newGateway(b)
+	id, s := newSessionID(g.realm), testSession(g.realm, testCustomer())
+	s.stamp, s.idle = g.verifier.Stamp(), int64(time.Hour)
+	if err := g.store.Create(b.Context(), id, s); err != nil {
+		b.Fatal(err)
+	}
+	line := cookies(g.cookies.session + "=" + id.value)
+	passed := 0
+	next := caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		if r.Header["Kibo-Account-Id"] != nil {
+			passed++
+		}
+		return nil
+	})
+	var requests []*http.Request
+	w := &discardAnswer{header: http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(requests) == 0 {
+			b.StopTimer()
+			requests = browserRequests(b, line, 64) // few, so that they are as warm as one just read
+			b.StartTimer()
+		}
+		r := requests[0]
+		requests = requests[1:]
+		if err := g.ServeHTTP(w, r, next); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if passed != want*b.N {
+		b.Fatalf("%d of %d requests passed, want %d", passed, b.N, want*b.N)
+	}
+}
+
+// browserRequests are n requests as they come to a handler.
+func browserRequests(b *testing.B, cookies string, n int) []*http.Request {
+	b.Helper()
+	list := make([]*http.Request, n)
+	for i := range list {
+		r := request(b, http.MethodGet, "/account/orders", "Cookie", cookies)
+		for name, value := range browserHeader {
+			r.Header.Set(name, value)
+		}
+		list[i] = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), nil)
+	}
+	return list
+}
+
+// discardAnswer is an answer that nobody reads.
+type discardAnswer struct{ header http.Header }
+
+func (d *discardAnswer) Header() http.Header       { return d.header }
+func (*discardAnswer) Write(p []byte) (int, error) { return len(p), nil }
+func (*discardAnswer) WriteHeader(int)             {}
+
+func BenchmarkAdmit(b *testing.B) {
+	benchmarkAdmit(b, func(own string) string { return cookiesBefore + own + cookiesAfter }, 1)
+}
+
+func BenchmarkAdmitOnlyOurCookie(b *testing.B) {
+	benchmarkAdmit(b, func(own string) string { return own }, 1)
+}
+
+func BenchmarkUnknownSession(b *testing.B) {
+	unknown := newSessionID(testRealm).value
+	benchmarkAdmit(b, func(string) string { return "__Host-kibo=" + unknown }, 0)
+}
