@@ -1,0 +1,184 @@
+// Package caddytest holds every test that needs a running Caddy. There is one
+// Caddy in a process, so these tests never run in parallel.
+package caddytest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/kiboauth/caddy-kibo-auth"
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
+)
+
+// accountHeader is the identity header of the default configuration.
+const accountHeader = "Kibo-Account-Id"
+
+// Names of the gateway's two cookies.
+const (
+	sessionCookie = "__Host-kibo"
+	loginCookie   = "__Host-kibo-login"
+)
+
+// A world is a browser's view of a shop: Caddy with the gateway in front of a
+// recording upstream, and a simulated Kibo.
+type world struct {
+	t    *testing.T
+	sim  *kibosim.Sim
+	kibo *host
+	mail *mail
+	shop *shop
+	// addr is where the shop is, stock where Caddy is without the gateway.
+	addr, stock string
+
+	setup   setup
+	dir     string // Caddy's storage
+	reloads int
+}
+
+// A setup is what a test changes of the configuration.
+type setup struct {
+	gateway string // further lines of the kibo_auth block; KIBO is Kibo's URL
+	servers string // further lines of the global "servers" option
+	site    string // further lines of the site
+	last    string // what stands behind the gateway, SHOP being the shop's address; default: reverse_proxy SHOP
+}
+
+// start runs Caddy until the test ends.
+func start(t *testing.T, s setup) *world {
+	t.Helper()
+	w := &world{t: t, setup: s, mail: newMail(), shop: newShop(t), dir: t.TempDir()}
+	w.sim = kibosim.New(kibosim.Options{OnCode: w.mail.deliver})
+	w.kibo = newHost(t, noteTickets(w.sim))
+	w.addr, w.stock = freeAddr(t), freeAddr(t)
+	t.Cleanup(func() {
+		w.shop.CloseClientConnections()
+		if err := caddy.Stop(); err != nil {
+			t.Errorf("stopping Caddy: %v", err)
+		}
+	})
+	w.reload()
+	return w
+}
+
+// reload loads the configuration anew, with one harmless value changed, so
+// that Caddy builds everything again.
+func (w *world) reload() {
+	w.t.Helper()
+	w.reloads++
+	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(w.caddyfile()), nil)
+	if err != nil {
+		w.t.Fatalf("adapting the Caddyfile: %v (warnings: %v)", err, warnings)
+	}
+	if err := caddy.Load(config, true); err != nil {
+		w.t.Fatalf("loading the configuration: %v", err)
+	}
+}
+
+func (w *world) caddyfile() string {
+	last := w.setup.last
+	if last == "" {
+		last = "reverse_proxy SHOP"
+	}
+	last = strings.ReplaceAll(last, "SHOP", w.shop.addr())
+	return fmt.Sprintf(`{
+	admin off
+	persist_config off
+	auto_https off
+	skip_install_trust
+	grace_period 5s
+	storage file_system %[1]s
+	log {
+		output file %[2]s {
+			roll_disabled
+		}
+		format json
+		level DEBUG
+	}
+	servers {
+		protocols h1 h2c
+		%[13]s
+	}
+}
+http://%[3]s {
+	bind 127.0.0.1
+	log
+	header X-Reload %[11]d
+	%[6]s
+	kibo_auth %[5]s {
+		client %[7]s %[8]s
+		auth_host %[5]s
+		%[9]s
+	}
+	%[10]s
+}
+http://%[4]s {
+	bind 127.0.0.1
+	log
+	header X-Reload %[11]d
+	reverse_proxy %[12]s
+}
+`, strconv.Quote(w.dir), strconv.Quote(logFile), ":"+port(w.addr), ":"+port(w.stock), w.kibo.url(), w.setup.site,
+		kibosim.ClientID, kibosim.SharedSecret, strings.ReplaceAll(w.setup.gateway, "KIBO", w.kibo.url()), last, w.reloads, w.shop.addr(), w.setup.servers)
+}
+
+func port(addr string) string {
+	_, p, _ := net.SplitHostPort(addr)
+	return p
+}
+
+// freeAddr is a loopback address on which nobody listens.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// eventually asks until the answer is yes.
+func eventually(t testing.TB, what string, ask func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ask() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("it never came to this: %s", what)
+		}
+	}
+}
+
+// TestMain runs all tests on one Caddy, whose log of the whole run is then
+// searched for secrets.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "caddytest")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	logFile = filepath.Join(dir, "caddy.log")
+	code := m.Run()
+	if leaks := searchLog(logFile); len(leaks) > 0 {
+		fmt.Fprintf(os.Stderr, "FAIL: secrets in Caddy's log:\n%s\n", strings.Join(leaks, "\n"))
+		code = 1
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
