@@ -41,18 +41,11 @@ func benchmarkAdmit(b *testing.B, cookies func(own string) string, want int) {
 		}
 		return nil
 	})
-	var requests []*http.Request
+	visit := newVisit(b, line)
 	w := &discardAnswer{header: http.Header{}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if len(requests) == 0 {
-			b.StopTimer()
-			requests = browserRequests(b, line, 64) // few, so that they are as warm as one just read
-			b.StartTimer()
-		}
-		r := requests[0]
-		requests = requests[1:]
-		if err := g.ServeHTTP(w, r, next); err != nil {
+		if err := g.ServeHTTP(w, visit.again(), next); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -61,18 +54,36 @@ func benchmarkAdmit(b *testing.B, cookies func(own string) string, want int) {
 	}
 }
 
-// browserRequests are n requests as they come to a handler.
-func browserRequests(b *testing.B, cookies string, n int) []*http.Request {
+// visit is one browser's request, made as good as new for every round: what
+// that costs, some 0.2 µs, is part of the figure.
+type visit struct {
+	request    *http.Request
+	line       string
+	cookies    []string
+	connection []string
+	fresh      caddy.Replacer // as it comes to a handler
+}
+
+func newVisit(b *testing.B, cookies string) *visit {
 	b.Helper()
-	list := make([]*http.Request, n)
-	for i := range list {
-		r := request(b, http.MethodGet, "/account/orders", "Cookie", cookies)
-		for name, value := range browserHeader {
-			r.Header.Set(name, value)
-		}
-		list[i] = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), nil)
+	r := request(b, http.MethodGet, "/account/orders", "Cookie", cookies)
+	for name, value := range browserHeader {
+		r.Header.Set(name, value)
 	}
-	return list
+	repl := caddy.NewReplacer()
+	r = caddyhttp.PrepareRequest(r, repl, httptest.NewRecorder(), nil)
+	return &visit{r, cookies, []string{cookies}, r.Header["Connection"], *repl}
+}
+
+// again undoes what a gateway does to a request.
+func (v *visit) again() *http.Request {
+	delete(v.request.Header, "Kibo-Account-Id")
+	v.cookies = v.cookies[:1]
+	v.cookies[0] = v.line
+	v.request.Header["Cookie"] = v.cookies
+	v.request.Header["Connection"] = v.connection
+	*v.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) = v.fresh
+	return v.request
 }
 
 // discardAnswer is an answer that nobody reads.

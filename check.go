@@ -85,10 +85,13 @@ func (h *Handler) checkLogin() *problem {
 	if h.Login.Page != pageBuiltin && h.Login.Page != pageUpstream {
 		return &problem{"login.page", fmt.Sprintf("%q is not known", h.Login.Page), "write builtin (the gateway draws the form) or upstream (the shop does)"}
 	}
-	for line, paths := range map[string][]string{"login": h.Login.Paths, "logout": h.Logout.Paths, "login.success": {h.Login.Success}} {
-		for _, path := range paths {
+	for _, named := range []struct {
+		line  string
+		paths []string
+	}{{"login", h.Login.Paths}, {"logout", h.Logout.Paths}, {"login.success", []string{h.Login.Success}}} {
+		for _, path := range named.paths {
 			if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#*\\") || strings.HasPrefix(path, "//") {
-				return &problem{line, fmt.Sprintf("%q is not a path of this site", path), "write one like /login, without wildcard, query or host"}
+				return &problem{named.line, fmt.Sprintf("%q is not a path of this site", path), "write one like /login, without wildcard, query or host"}
 			}
 		}
 	}

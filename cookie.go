@@ -11,6 +11,8 @@ import (
 // that keeps a sign-in between its steps.
 type cookieNames struct{ session, login string }
 
+func newCookieNames(session string) cookieNames { return cookieNames{session, session + "-login"} }
+
 // credentials is what a request brought for us. Two cookies of one name with
 // different values are none: somebody may have planted one of them.
 type credentials struct {
@@ -19,16 +21,33 @@ type credentials struct {
 }
 
 type ownCookie struct {
-	value string
-	seen  bool
-	torn  bool // two values
+	value string   // "": none, or several
+	seen  bool     // there was one at least
+	torn  []string // the values, if there were several
 }
 
 func (c *ownCookie) add(value string) {
-	c.torn = c.torn || (c.seen && c.value != value)
-	if c.value, c.seen = value, true; c.torn {
-		c.value = ""
+	switch {
+	case !c.seen:
+		c.value, c.seen = value, true
+	case c.torn != nil:
+		if len(c.torn) < maxTorn {
+			c.torn = append(c.torn, value)
+		}
+	case c.value != value:
+		c.torn, c.value = []string{c.value, value}, ""
 	}
+}
+
+// maxTorn is how many values of one cookie are looked at when it is taken back.
+const maxTorn = 4
+
+// all are the values that a sign-out ends.
+func (c *ownCookie) all() []string {
+	if c.torn != nil {
+		return c.torn
+	}
+	return []string{c.value}
 }
 
 // take finds our cookies and takes them out of the Cookie headers; all other
@@ -52,41 +71,50 @@ func (n cookieNames) take(header http.Header, own *credentials) {
 }
 
 // takeLine handles one header line: pairs divided by semicolons. A pair of ours
-// goes with the semicolon behind it, or else the one before.
+// goes with the semicolon behind it, or else the one before. Each byte is copied
+// once at most, however often a stranger repeats our names.
 func (n cookieNames) takeLine(line string, own *credentials) string {
-	for from := 0; from < len(line); {
-		to := pairEnd(line, from)
-		switch {
-		case !n.takePair(line[from:to], own):
-			from = to + 1
-		case to == len(line):
-			return line[:max(from-1, 0)]
-		case from == 0: // nothing is before the next pair now
-			line = strings.TrimPrefix(line[to+1:], " ")
-		default:
-			return n.takeRest(line, from, to+1, own)
-		}
+	start, end, found := n.next(line, 0, own)
+	switch {
+	case !found:
+		return line
+	case end == len(line):
+		return line[:max(start-1, 0)]
 	}
-	return line
-}
-
-// takeRest goes on at from, after a pair in the middle was taken; line[:keep]
-// stays. Each byte is copied once, however often a stranger repeats our names.
-func (n cookieNames) takeRest(line string, keep, from int, own *credentials) string {
+	first, from := start, 0
 	var kept strings.Builder
 	kept.Grow(len(line))
-	kept.WriteString(line[:keep])
-	for from < len(line) {
-		to := pairEnd(line, from)
-		switch ours := n.takePair(line[from:to], own); {
-		case !ours:
-			kept.WriteString(line[from:min(to+1, len(line))])
-		case to == len(line):
-			return strings.TrimSuffix(kept.String(), ";")
-		}
-		from = to + 1
+	for found {
+		kept.WriteString(line[from:start])
+		from = min(end+1, len(line))
+		start, end, found = n.next(line, from, own)
 	}
-	return kept.String()
+	kept.WriteString(line[from:])
+	rest := kept.String()
+	if from == len(line) && !strings.HasSuffix(line, ";") {
+		rest = strings.TrimSuffix(rest, ";") // what it stood before is gone
+	}
+	if first == 0 {
+		rest = strings.TrimPrefix(rest, " ")
+	}
+	return rest
+}
+
+// next finds the next pair of ours, line[start:end], and notes its value. It
+// looks at pairs only where our name stands, which both names begin with.
+func (n cookieNames) next(line string, from int, own *credentials) (start, end int, found bool) {
+	for from < len(line) {
+		i := strings.Index(line[from:], n.session)
+		if i < 0 {
+			break
+		}
+		start, end = from+strings.LastIndexByte(line[from:from+i], ';')+1, pairEnd(line, from+i)
+		if n.takePair(line[start:end], own) {
+			return start, end, true
+		}
+		from = end + 1
+	}
+	return 0, 0, false
 }
 
 // pairEnd is where the pair that begins at from ends.
@@ -98,7 +126,7 @@ func pairEnd(line string, from int) int {
 }
 
 func (n cookieNames) takePair(pair string, own *credentials) bool {
-	name, value, _ := strings.Cut(trimBlanks(pair), "=")
+	name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
 	switch name {
 	case n.session:
 		own.session.add(value)
@@ -108,18 +136,6 @@ func (n cookieNames) takePair(pair string, own *credentials) bool {
 		return false
 	}
 	return true
-}
-
-// trimBlanks is strings.Trim(s, " \t") at a fraction of its cost, which counts
-// with a dozen cookies in every request.
-func trimBlanks(s string) string {
-	for s != "" && (s[0] == ' ' || s[0] == '\t') {
-		s = s[1:]
-	}
-	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
-		s = s[:len(s)-1]
-	}
-	return s
 }
 
 // filterSet drops attempts of the upstream to set one of our cookies.

@@ -73,7 +73,7 @@ func TestTakeCookies(t *testing.T) {
 			if _, there := header["Cookie"]; there != (tt.kept != nil) {
 				t.Errorf("take(%q): Cookie header there = %v, want %v", tt.lines, there, tt.kept != nil)
 			}
-			if own.session.value != tt.session || own.login.value != tt.login || own.session.torn != tt.torn {
+			if own.session.value != tt.session || own.login.value != tt.login || (own.session.torn != nil) != tt.torn {
 				t.Errorf("take(%q) = %+v, want %q, %q, torn %v", tt.lines, own, tt.session, tt.login, tt.torn)
 			}
 		})

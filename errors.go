@@ -104,8 +104,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) erro
 	if r.Context().Err() != nil {
 		return nil // nobody is there to read an answer
 	}
-	h.report(err)
 	a, wait := answerTo(err)
+	h.report(err, a)
 	if wantsJSON(r) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return writeProblem(w, a, wait)
 	}
@@ -157,12 +157,12 @@ func seconds(d time.Duration) string {
 
 // report logs what an operator should know: trouble at Kibo or at a store, and
 // our own faults. What a customer got wrong is not trouble.
-func (h *Handler) report(err error) {
-	fields := []zap.Field{}
+func (h *Handler) report(err error, a answer) {
+	var fields []zap.Field
 	if said, ok := errors.AsType[*kibo.Error](err); ok {
 		fields = kiboFields(said)
 	}
-	switch a, _ := answerTo(err); {
+	switch {
 	case errors.Is(err, errTryLater): // reported when it failed
 	case a.status == http.StatusInternalServerError, errors.Is(err, errInsecure), errors.Is(err, errBadTicket):
 		h.log.Error("cannot answer", append(fields, zap.Error(err))...)

@@ -171,14 +171,14 @@ func (p *passage) identify(r *http.Request) {
 		}
 	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Delete(userPrefix + "id") // another handler's, such as basic_auth
+	repl.DeleteByPrefix(userPrefix) // another handler's, such as basic_auth
 	repl.Map(p.placeholder)
 }
 
 // nobody makes sure that no handler before us is taken for the customer.
 func nobody(r *http.Request) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Delete(userPrefix + "id")
+	repl.DeleteByPrefix(userPrefix)
 	repl.Map(emptyUser)
 }
 

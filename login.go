@@ -404,7 +404,7 @@ func (a *attempt) fail(err error) error {
 	if !a.json && answer.notice == noticeNone { // no matter of the form
 		return h.refuse(a.w, a.r, err)
 	}
-	h.report(err)
+	h.report(err, answer)
 	if a.json {
 		return writeProblem(a.w, answer, wait)
 	}
@@ -472,9 +472,11 @@ func (h *Handler) logout(w http.ResponseWriter, r *http.Request, own credentials
 	if isCrossSite(r, h.origins) {
 		return h.refuse(w, r, errCrossSite)
 	}
-	if id, ok := parseSessionID(h.realm, own.session.value); ok {
-		if err := h.end(r.Context(), id); !errors.Is(err, ErrNoSession) {
-			return h.refuse(w, r, err)
+	for _, value := range own.session.all() {
+		if id, ok := parseSessionID(h.realm, value); ok {
+			if err := h.end(r.Context(), id); !errors.Is(err, ErrNoSession) {
+				return h.refuse(w, r, err)
+			}
 		}
 	}
 	h.clearCookie(w, h.cookies.session)

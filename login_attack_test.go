@@ -3,6 +3,7 @@ package kiboauth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
 
@@ -385,4 +387,46 @@ func TestMixUpUnderLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A ticket whose parts name different customers makes nobody known.
+func TestTicketOfTwoCustomers(t *testing.T) {
+	g := newGateway(t)
+	token := g.sim.Issue("", jane)
+	claims, err := g.verifier.Verify(t.Context(), token, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		userID, accountID string
+		want              error
+	}{
+		"one customer":           {claims.UserID, claims.AccountID, nil},
+		"ticket says less":       {"", "", nil},
+		"another user":           {"0123456789abcdef0123456789abcdef", claims.AccountID, errBadTicket},
+		"another account":        {claims.UserID, "1002", errBadTicket},
+		"another user, no claim": {"0123456789abcdef0123456789abcdef", "", errBadTicket},
+	} {
+		ticket := &kibo.Ticket{JWT: token, UserID: tt.userID, Customer: &kibo.Customer{AccountID: tt.accountID}}
+		if _, err := g.trust(t.Context(), ticket); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+	}
+}
+
+// Who has a second cookie of our name planted is signed out all the same.
+func TestLogoutUnderATossedCookie(t *testing.T) {
+	g := newGateway(t)
+	planted := g.cookies.session + "=" + newSessionID(g.realm).value
+	for _, plantedFirst := range []bool{true, false} {
+		cookie := g.signIn(jane)
+		both := cookie + "; " + planted
+		if plantedFirst {
+			both = planted + "; " + cookie
+		}
+		g.serve(post(t, "/logout", nil, "Cookie", both))
+		if g.session(cookie) != nil {
+			t.Errorf("planted first %v: the session goes on", plantedFirst)
+		}
+	}
 }

@@ -268,7 +268,7 @@ func (h *Handler) provisionLogin(ctx caddy.Context) (err error) {
 	if h.keyring, err = newKeyring(ctx, h.Secrets); err != nil {
 		return err
 	}
-	h.cookies = cookieNames{session: h.Session.Cookie.Name, login: h.Session.Cookie.Name + "-login"}
+	h.cookies = newCookieNames(h.Session.Cookie.Name)
 	h.origins = http.NewCrossOriginProtection()
 	for _, site := range h.Sites {
 		if err := h.origins.AddTrustedOrigin(site); err != nil {

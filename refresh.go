@@ -184,7 +184,8 @@ func (h *Handler) notRenewed(ctx context.Context, id SessionID, s *Session, err 
 		h.log.Info("session ended: Kibo refused to refresh it", zap.String("account_id", s.AccountID()))
 		return nil, h.end(ctx, id)
 	}
-	h.report(err)
+	said, _ := answerTo(err)
+	h.report(err, said)
 	next := *s
 	next.version++
 	next.retries = min(s.retries+1, 10)

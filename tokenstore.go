@@ -150,7 +150,38 @@ type shard struct {
 // sessions. Two customers may share a hash; who reads the list looks again.
 type customerIndex struct {
 	mu   sync.Mutex
-	keys map[uint64][]string
+	keys map[uint64]sessionKeys
+}
+
+// sessionKeys are the keys of one customer's sessions. Most have one, which so
+// needs no list of its own.
+type sessionKeys struct {
+	first string
+	more  []string
+}
+
+func (k sessionKeys) with(key string) sessionKeys {
+	if k.first == "" {
+		return sessionKeys{first: key}
+	}
+	return sessionKeys{k.first, append(k.more, key)}
+}
+
+func (k sessionKeys) without(key string) sessionKeys {
+	if k.first != key {
+		return sessionKeys{k.first, slices.DeleteFunc(k.more, func(other string) bool { return other == key })}
+	}
+	if len(k.more) == 0 {
+		return sessionKeys{}
+	}
+	return sessionKeys{k.more[0], k.more[1:]}
+}
+
+func (k sessionKeys) all() []string {
+	if k.first == "" {
+		return nil
+	}
+	return append([]string{k.first}, k.more...)
 }
 
 func newMemory() *memory {
@@ -158,7 +189,7 @@ func newMemory() *memory {
 	for i := range m.shards {
 		m.shards[i].cache = cache.New(cache.NoExpiration, 0)
 		m.shards[i].cache.OnEvicted(m.forget)
-		m.index[i].keys = map[uint64][]string{}
+		m.index[i].keys = map[uint64]sessionKeys{}
 	}
 	go m.sweep()
 	return m
@@ -208,19 +239,11 @@ func (m *memory) forget(key string, value any) {
 	ix, name := m.indexOf(value.(*Session).CustomerKey())
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	keys := ix.keys[name]
-	for i, k := range keys {
-		if k == key {
-			keys[i] = keys[len(keys)-1]
-			keys = keys[:len(keys)-1]
-			break
-		}
-	}
-	if len(keys) == 0 {
+	if keys := ix.keys[name].without(key); keys.first != "" {
+		ix.keys[name] = keys
+	} else {
 		delete(ix.keys, name)
-		return
 	}
-	ix.keys[name] = keys
 }
 
 func (m *memory) indexOf(customer string) (*customerIndex, uint64) {
@@ -256,7 +279,7 @@ func (m *memory) Create(_ context.Context, id SessionID, s *Session) error {
 	ix, name := m.indexOf(s.CustomerKey())
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.keys[name] = append(ix.keys[name], key)
+	ix.keys[name] = ix.keys[name].with(key)
 	return nil
 }
 
@@ -311,7 +334,7 @@ func (m *memory) Delete(_ context.Context, key Key) error {
 func (m *memory) DeleteCustomer(_ context.Context, customer string) (int, error) {
 	ix, name := m.indexOf(customer)
 	ix.mu.Lock()
-	keys := slices.Clone(ix.keys[name])
+	keys := ix.keys[name].all()
 	ix.mu.Unlock()
 	ended := 0
 	for _, key := range keys {

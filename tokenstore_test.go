@@ -155,7 +155,7 @@ func TestMemoryCustomersWithOneHash(t *testing.T) {
 	m := testMemory(t, 10)
 	one, other := mustCreate(t, m, sessionOf("1")), mustCreate(t, m, sessionOf("2"))
 	ix, name := m.indexOf(testRealm + "1")
-	ix.keys[name] = append(ix.keys[name], string(other.key[:]))
+	ix.keys[name] = ix.keys[name].with(string(other.key[:]))
 	if n, err := m.DeleteCustomer(t.Context(), testRealm+"1"); n != 1 || err != nil {
 		t.Errorf("DeleteCustomer = %d, %v, want 1", n, err)
 	}
@@ -321,7 +321,7 @@ func TestMemoryUnderManyWriters(t *testing.T) {
 	for i := range m.shards {
 		items += m.shards[i].cache.ItemCount()
 		for _, keys := range m.index[i].keys {
-			indexed += len(keys)
+			indexed += len(keys.all())
 		}
 	}
 	if n := int(m.count.Load()); n != items || n != indexed {

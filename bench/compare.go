@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// sliceTime is how long one contender is asked before the other has its turn:
+// short against the drift of a machine that others use too.
+const sliceTime = 250 * time.Millisecond
+
+// bench is the gateways under load and the ways of asking them.
+type bench struct {
+	gateways []*gateway
+	targets  map[string]*target
+}
+
+// contenders are the gateways: what they are called, their part of the
+// Caddyfile, and how they answer a customer. The second bare one shows how far
+// two processes differ that do the same.
+var contenders = []struct {
+	name, snippet string
+	want          int
+}{
+	{bare, "bare", http.StatusOK},
+	{bareAgain, "bare", http.StatusOK},
+	{fixed, "fixed", http.StatusOK},
+	{kiboAuth, "kibo", http.StatusOK},
+	{refused, "refuse", http.StatusUnauthorized},
+}
+
+// newBench starts the gateways and signs everybody in. The caller must stop the
+// bench, also when there is an error.
+func newBench(ctx context.Context, o options, s setting, p *peers) (*bench, error) {
+	b := &bench{targets: map[string]*target{}}
+	for _, c := range contenders {
+		g, err := startGateway(ctx, o, c.snippet, s.env, p)
+		b.gateways = append(b.gateways, g)
+		if err != nil {
+			return b, err
+		}
+		cookies, err := signInAll(ctx, g, p, o.customers)
+		if err != nil {
+			return b, err
+		}
+		b.targets[c.name] = &target{name: c.name, gateway: g, requests: requests(pageRequest, cookies), want: c.want}
+	}
+	g, strangers := b.targets[kiboAuth].gateway, unknown(o.customers)
+	b.targets[unknownScript] = &target{name: unknownScript, gateway: g, requests: requests(asScript.Replace(pageRequest), strangers), want: http.StatusUnauthorized}
+	b.targets[unknownPage] = &target{name: unknownPage, gateway: g, requests: requests(pageRequest, strangers), want: http.StatusSeeOther}
+	for _, t := range b.targets {
+		if err := t.open(o.browsers); err != nil {
+			return b, err
+		}
+	}
+	return b, b.check(p)
+}
+
+// unknown makes cookies that look like sessions and are none.
+func unknown(n int) []string {
+	cookies := make([]string, n)
+	for i := range cookies {
+		var id [32]byte
+		rand.Read(id[:])
+		cookies[i] = "kibo=" + base64.RawURLEncoding.EncodeToString(id[:])
+	}
+	return cookies
+}
+
+func (b *bench) stop() {
+	for _, t := range b.targets {
+		t.close()
+	}
+	for _, g := range b.gateways {
+		g.stop()
+	}
+}
+
+// check makes sure that every contender does what it is measured for: the shop
+// must learn of each customer who it is, and must not see the cookie.
+func (b *bench) check(p *peers) error {
+	for _, name := range []string{bare, bareAgain, fixed, kiboAuth} {
+		t := b.targets[name]
+		for i, request := range t.requests {
+			if err := t.browsers[0].ask(request, t.want); err != nil {
+				return fmt.Errorf("asking %s: %w", name, err)
+			}
+			account := map[string]string{fixed: strconv.Itoa(firstAccount), kiboAuth: strconv.Itoa(firstAccount + i)}[name]
+			header := *p.seen.Load()
+			if got := header.Get("Kibo-Account-Id"); got != account {
+				return fmt.Errorf("%s told the shop of account %q, want %q", name, got, account)
+			}
+			if got, want := header["Cookie"] != nil, account == ""; got != want {
+				return fmt.Errorf("%s passed a cookie on: %v, want %v", name, got, want)
+			}
+		}
+	}
+	return nil
+}
+
+// compare takes the comparisons in turns, a quad at a time, so that whatever
+// slows the machine for a while slows all of them. It ends when each has its
+// quads, or the time is over.
+func (b *bench) compare(ctx context.Context, quads int, limit time.Duration) ([]result, error) {
+	deadline := time.Now().Add(limit)
+	if err := b.warmUp(min(warmUpTime, limit/30)); err != nil {
+		return nil, err
+	}
+	taken := make([][]quad, len(comparisons))
+	for least := 0; least < quads && quietMoment(ctx, deadline); {
+		for i, c := range comparisons {
+			if len(taken[i]) > least || !time.Now().Before(deadline) {
+				continue
+			}
+			q, err := takeQuad(b.targets[c.base], b.targets[c.contender])
+			if err != nil {
+				return nil, err
+			}
+			if q.others() > maxOthers {
+				break
+			}
+			taken[i] = append(taken[i], q)
+		}
+		least = len(slices.MinFunc(taken, func(a, b []quad) int { return len(a) - len(b) }))
+	}
+	results := make([]result, len(comparisons))
+	for i, c := range comparisons {
+		results[i] = c.evaluate(taken[i])
+	}
+	return results, ctx.Err()
+}
+
+// warmUpTime is enough for a heap to grow to 400 MiB once. Memory is dear when
+// it is touched for the first time.
+const warmUpTime = 4 * time.Second
+
+func (b *bench) warmUp(d time.Duration) error {
+	for _, c := range contenders {
+		if _, err := b.targets[c.name].slice(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	// maxOthers is how much of a core everything else may take during a quad:
+	// more of it tells of the neighbours, and not of the gateways.
+	maxOthers = 0.05
+	// lookTime is how long to look for neighbours.
+	lookTime = 100 * time.Millisecond
+)
+
+// quietMoment waits until nobody else uses the machine. It returns false if
+// the time is over before that.
+func quietMoment(ctx context.Context, deadline time.Time) bool {
+	for ctx.Err() == nil && time.Now().Before(deadline) {
+		before, err := machineTime()
+		time.Sleep(lookTime)
+		after, again := machineTime()
+		if err != nil || again != nil || after-before <= 2*tick {
+			return err == nil && again == nil
+		}
+	}
+	return false
+}
+
+// quad is four slices, two of each side.
+type quad struct{ base, contender sample }
+
+// others is how much of a core everything else on the machine took.
+func (q quad) others() float64 {
+	both := q.base.add(q.contender)
+	return both.others.Seconds() / both.wall.Seconds()
+}
+
+// takeQuad measures base, contender, contender, base: a steady drift in the
+// speed of the machine then takes as much from the one as from the other.
+func takeQuad(base, contender *target) (q quad, err error) {
+	for _, side := range []struct {
+		*target
+		sum *sample
+	}{{base, &q.base}, {contender, &q.contender}, {contender, &q.contender}, {base, &q.base}} {
+		s, err := side.slice(sliceTime)
+		if err != nil {
+			return q, err
+		}
+		*side.sum = side.sum.add(s)
+	}
+	return q, nil
+}
+
+// result is what came out of a comparison.
+type result struct {
+	comparison
+	throughput, cpu figure  // contender ÷ base
+	baseRate        float64 // requests a second of the base
+	baseCost        float64 // its CPU time per request, in microseconds
+	busy            float64 // share of its core that the contender had
+	quads           int
+}
+
+func (c comparison) evaluate(quads []quad) result {
+	r := result{comparison: c, quads: len(quads)}
+	if r.quads < minQuads {
+		return r
+	}
+	var throughput, cpu, rates, costs []float64
+	var all sample
+	for _, q := range quads {
+		throughput = append(throughput, q.contender.rate()/q.base.rate())
+		cpu = append(cpu, q.contender.cost()/q.base.cost())
+		rates, costs = append(rates, q.base.rate()), append(costs, q.base.cost())
+		all = all.add(q.contender)
+	}
+	r.throughput, r.cpu = estimate(throughput), estimate(cpu)
+	r.baseRate, r.baseCost = median(rates), median(costs)
+	r.busy = all.cpu.Seconds() / all.wall.Seconds()
+	return r
+}

@@ -1,0 +1,125 @@
+// Command bench holds Caddy with kibo_auth against the same Caddy without it,
+// side by side on one machine: throughput and CPU time per request. README.md
+// in this folder says how it measures and what came out.
+//
+//	bench/run.sh [-short] [-profile folder]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command line.
+type options struct {
+	caddy     string // the program to measure
+	core      int    // where gateways run
+	short     bool
+	limit     time.Duration // for all measuring
+	profile   string        // folder for CPU profiles; "" takes none
+	customers int
+	browsers  int
+}
+
+func parse(args []string, stderr io.Writer) (o options, err error) {
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.StringVar(&o.caddy, "caddy", "", "Caddy `program` with kibo_auth, as cmd/caddy builds it")
+	fs.IntVar(&o.core, "core", 0, "`number` of the core for the gateways; load and shop must run on another")
+	fs.BoolVar(&o.short, "short", false, "one minute instead of five: only the first setting, and wider intervals")
+	fs.DurationVar(&o.limit, "limit", 5*time.Minute, "`time` to measure at most, waiting for quiet moments included")
+	fs.StringVar(&o.profile, "profile", "", "also write CPU profiles of the gateways to this `folder`")
+	fs.IntVar(&o.customers, "customers", 1000, "`number` of customers that sign in")
+	fs.IntVar(&o.browsers, "browsers", 64, "`number` of connections, each with one request under way")
+	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	if o.short {
+		o.limit = min(o.limit, 45*time.Second)
+	}
+	switch {
+	case o.caddy == "":
+		return o, errors.New("-caddy is missing; bench/run.sh builds one and passes it")
+	case o.customers < 1 || o.customers > maxCustomers:
+		return o, fmt.Errorf("-customers is not between 1 and %d", maxCustomers)
+	case o.browsers < 1 || o.browsers > 1000:
+		return o, errors.New("-browsers is not between 1 and 1000")
+	}
+	return o, nil
+}
+
+// A setting of the garbage collector, the same for every gateway. All hold the
+// same sessions, so none gets more room to leave garbage lying than another.
+type setting struct {
+	name  string
+	env   []string
+	quads int     // for each comparison; a quad takes a second
+	share float64 // of the time to measure
+}
+
+var settings = []setting{
+	{"Equal headroom (GOGC=off GOMEMLIMIT=400MiB)", []string{"GOGC=off", "GOMEMLIMIT=400MiB"}, 40, 0.7},
+	{"Go's default collector", nil, 15, 0.3},
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	p, err := startPeers()
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	todo := slices.Clone(settings)
+	if o.short {
+		todo = todo[:1]
+		todo[0].share = 1
+	}
+	for _, s := range todo {
+		start := time.Now()
+		if err := measure(ctx, o, s, p, stdout); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		fmt.Fprintf(stderr, "%s: took %s\n", s.name, time.Since(start).Round(time.Second))
+	}
+	return nil
+}
+
+// measure starts the gateways anew, signs everybody in, and compares.
+func measure(ctx context.Context, o options, s setting, p *peers, stdout io.Writer) error {
+	b, err := newBench(ctx, o, s, p)
+	defer b.stop()
+	if err != nil {
+		return err
+	}
+	results, err := b.compare(ctx, s.quads, time.Duration(s.share*float64(o.limit)))
+	if err != nil {
+		return err
+	}
+	report(stdout, s, results)
+	if o.profile != "" {
+		return b.profile(ctx, o.profile, s)
+	}
+	return nil
+}

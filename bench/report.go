@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+)
+
+// Names of targets.
+const (
+	bare          = "bare"
+	bareAgain     = "bare, second process"
+	fixed         = "request_header"
+	kiboAuth      = "kibo_auth"
+	refused       = "respond 401"
+	unknownScript = "unknown session, script (401)"
+	unknownPage   = "unknown session, page (303)"
+)
+
+// comparison holds a contender against a base, and what it must reach.
+type comparison struct {
+	contender, base string
+	minThroughput   float64 // at least this; 0: no goal
+	maxCPU          float64 // at most this; 0: no goal
+}
+
+var comparisons = []comparison{
+	{contender: bareAgain, base: bare},
+	{contender: fixed, base: bare},
+	{contender: kiboAuth, base: fixed, minThroughput: 0.98},
+	{contender: kiboAuth, base: bare, minThroughput: 0.94},
+	{contender: refused, base: bare},
+	{contender: unknownScript, base: bare, maxCPU: 0.35},
+	{contender: unknownPage, base: bare, maxCPU: 0.35},
+}
+
+const (
+	// minQuads is how many an interval needs to mean anything.
+	minQuads = 5
+	// noiseLimit is how far bare ÷ bare may be off before a run says nothing.
+	noiseLimit = 0.03
+	// slack is how far the worse end of an interval may miss a goal.
+	slack = 0.015
+)
+
+// verdict says whether a goal holds: the median reaches it, and the worse end
+// of the interval misses it by no more than slack. It is missed if the whole
+// interval misses it; what lies between is unclear.
+func (r result) verdict() string {
+	switch {
+	case r.minThroughput > 0:
+		return fmt.Sprintf("throughput ≥ %.2f: %s", r.minThroughput, r.throughput.reaches(r.minThroughput))
+	case r.maxCPU > 0:
+		f := figure{-r.cpu.median, -r.cpu.high, -r.cpu.low}
+		return fmt.Sprintf("CPU ≤ %.2f: %s", r.maxCPU, f.reaches(-r.maxCPU))
+	}
+	return "–"
+}
+
+// reaches compares a figure of which more is better with what it must be.
+func (f figure) reaches(goal float64) string {
+	switch {
+	case f.median >= goal && f.low >= goal-slack:
+		return "holds"
+	case f.high < goal:
+		return "missed"
+	}
+	return "unclear"
+}
+
+// quiet tells whether the same against the same came out the same, in
+// quads enough.
+func (r result) quiet() bool {
+	return r.quads >= minQuads && r.throughput.low <= 1 && r.throughput.high >= 1 &&
+		math.Max(1-r.throughput.low, r.throughput.high-1) <= noiseLimit
+}
+
+// report writes a table in Markdown.
+func report(w io.Writer, s setting, results []result) {
+	noise := results[0]
+	fmt.Fprintf(w, "\n### %s\n\n", s.name)
+	fmt.Fprintf(w, "Bare: %.0f requests/s, %.1f µs CPU each.\n\n", noise.baseRate, noise.baseCost)
+	fmt.Fprintln(w, "| contender ÷ base | throughput | CPU per request | core busy | quads | goal |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|")
+	for _, r := range results {
+		if r.quads < minQuads {
+			fmt.Fprintf(w, "| %s ÷ %s | – | – | – | %d | not measured |\n", r.contender, r.base, r.quads)
+			continue
+		}
+		fmt.Fprintf(w, "| %s ÷ %s | %s | %s | %.0f %% | %d | %s |\n", r.contender, r.base, r.throughput, r.cpu, 100*r.busy, r.quads, r.verdict())
+	}
+	if !noise.quiet() {
+		fmt.Fprintf(w, "\nThe first row is missing, or strays from 1 by more than chance or %.0f %%: the machine was not quiet enough for this table to count.\n", 100*noiseLimit)
+	}
+}
