@@ -2,8 +2,6 @@ package kiboauth
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -20,60 +18,7 @@ import (
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
 	"github.com/kiboauth/caddy-kibo-auth/internal/loginform"
 	"github.com/kiboauth/caddy-kibo-auth/internal/urlpath"
-	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
-
-// pendingLife is how long a sign-in may rest between its steps. Kibo's codes
-// live three minutes; NIST SP 800-63B allows ten.
-const pendingLife = 10 * time.Minute
-
-// pending is a sign-in between its steps. It lives sealed in a cookie of the
-// browser that began it, and so cannot be finished in another one.
-type pending struct {
-	Nonce    string `json:"n"`
-	Email    string `json:"e"`
-	ReturnTo string `json:"r,omitempty"`
-	Remember bool   `json:"m,omitempty"`
-	UserID   string `json:"u,omitempty"` // set: the second factor is what is missing
-	Began    int64  `json:"t"`           // Unix seconds
-}
-
-// purpose binds what is sealed to its cookie and realm.
-func (h *Handler) purpose() string { return h.cookies.login + " " + h.realm }
-
-// keep hands the browser its pending sign-in.
-func (h *Handler) keep(ctx context.Context, w http.ResponseWriter, p *pending) error {
-	p.Nonce, p.Began = rand.Text(), time.Now().Unix()
-	text, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("encoding a pending sign-in: %w", err)
-	}
-	sealed, err := h.keyring.seal(ctx, h.purpose(), text)
-	if err != nil {
-		return err
-	}
-	http.SetCookie(w, h.Session.Cookie.cookie(h.cookies.login, sealed, pendingLife))
-	return nil
-}
-
-// resume reads the pending sign-in of this browser. errNotHere: there is none,
-// or it has rested too long.
-func (h *Handler) resume(ctx context.Context, cookie string) (*pending, error) {
-	if cookie == "" {
-		return nil, errNotHere
-	}
-	text, err := h.keyring.open(ctx, h.purpose(), cookie)
-	if errors.Is(err, errSealBroken) {
-		return nil, errNotHere
-	} else if err != nil {
-		return nil, err
-	}
-	p := new(pending)
-	if json.Unmarshal(text, p) != nil || time.Since(time.Unix(p.Began, 0)) > pendingLife {
-		return nil, errNotHere
-	}
-	return p, nil
-}
 
 // attempt is one login post on its way to an answer.
 type attempt struct {
@@ -239,12 +184,6 @@ func (a *attempt) returnTo() string {
 	return ""
 }
 
-// signedIn is what a good code leads to.
-type signedIn struct {
-	id      SessionID
-	session *Session
-}
-
 // exchange trades the code for a session. Posts of the same code from the same
 // browser, a double click, share one exchange and one session; it goes on when
 // the browser is gone, since a code works only once.
@@ -302,66 +241,6 @@ func (a *attempt) extra(line string) string {
 		return repl.ReplaceAll(line, "")
 	}
 	return a.form.Extra[line]
-}
-
-// secondFactor says that a ticket is no sign-in yet.
-type secondFactor struct{ userID string }
-
-func (*secondFactor) Error() string { return errSecondFactor.Error() }
-func (*secondFactor) Unwrap() error { return errSecondFactor }
-
-// begin makes the session of a new ticket, under an ID that nobody has seen.
-func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool) (*signedIn, error) {
-	stamp := h.verifier.Stamp()
-	claims, err := h.trust(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	life := h.Session.Lifetime
-	if remember {
-		life = h.Session.Remember
-	}
-	s := &Session{
-		version: 1, stamp: stamp, remembered: remember,
-		created: now.UnixNano(), seen: now.UnixNano(), ends: now.Add(time.Duration(life)).UnixNano(),
-	}
-	if !remember {
-		s.idle = int64(h.Session.Idle)
-	}
-	s.pack(h.realm, customerOf(t, claims))
-	h.setTimes(s, t, claims)
-	id := newSessionID(h.realm)
-	if err := h.store.Create(ctx, id, s); err != nil {
-		return nil, fmt.Errorf("%w: saving a new session: %w", errStore, err)
-	}
-	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember))
-	return &signedIn{id, s}, nil
-}
-
-// trust decides whether a ticket makes somebody known: no second factor is
-// missing, the customer may sign in, the token holds, and all of it is about
-// the same customer.
-func (h *Handler) trust(ctx context.Context, t *kibo.Ticket) (*verify.Claims, error) {
-	a := t.Customer
-	switch {
-	case t.Requires2FA: // not signed in, even if tokens came with it
-		return nil, &secondFactor{t.UserID}
-	case a != nil && (a.Anonymous || a.Locked || a.Inactive):
-		return nil, kibo.ErrRejected
-	case t.JWT == "":
-		return nil, fmt.Errorf("%w: it has no jwtAccessToken", errBadTicket)
-	}
-	claims, err := h.verifier.Verify(ctx, t.JWT, time.Now())
-	switch {
-	case errors.Is(err, verify.ErrInvalid):
-		return nil, fmt.Errorf("%w: %w", errBadTicket, err)
-	case err != nil:
-		return nil, err
-	case t.UserID != "" && t.UserID != claims.UserID, a != nil && a.AccountID != "" && a.AccountID != claims.AccountID:
-		return nil, fmt.Errorf("%w: token and ticket name different customers", errBadTicket)
-	}
-	return claims, nil
 }
 
 // askSecond keeps the sign-in for a second code, which Kibo has sent.

@@ -12,8 +12,8 @@ import (
 )
 
 // sliceTime is how long one contender is asked before the other has its turn:
-// short against the drift of a machine that others use too.
-const sliceTime = 250 * time.Millisecond
+// short against the jumps in speed of a machine that others use too.
+const sliceTime = 50 * time.Millisecond
 
 // bench is the gateways under load and the ways of asking them.
 type bench struct {
@@ -104,15 +104,18 @@ func (b *bench) check(p *peers) error {
 	return nil
 }
 
+// round is the quads that one start of the gateways gave, by comparison.
+type round [][]quad
+
 // compare takes the comparisons in turns, a quad at a time, so that whatever
 // slows the machine for a while slows all of them. It ends when each has its
 // quads, or the time is over.
-func (b *bench) compare(ctx context.Context, quads int, limit time.Duration) ([]result, error) {
+func (b *bench) compare(ctx context.Context, quads int, limit time.Duration) (round, error) {
 	deadline := time.Now().Add(limit)
 	if err := b.warmUp(min(warmUpTime, limit/30)); err != nil {
 		return nil, err
 	}
-	taken := make([][]quad, len(comparisons))
+	taken := make(round, len(comparisons))
 	for least := 0; least < quads && quietMoment(ctx, deadline); {
 		for i, c := range comparisons {
 			if len(taken[i]) > least || !time.Now().Before(deadline) {
@@ -129,11 +132,7 @@ func (b *bench) compare(ctx context.Context, quads int, limit time.Duration) ([]
 		}
 		least = len(slices.MinFunc(taken, func(a, b []quad) int { return len(a) - len(b) }))
 	}
-	results := make([]result, len(comparisons))
-	for i, c := range comparisons {
-		results[i] = c.evaluate(taken[i])
-	}
-	return results, ctx.Err()
+	return taken, ctx.Err()
 }
 
 // warmUpTime is enough for a heap to grow to 400 MiB once. Memory is dear when
@@ -203,21 +202,32 @@ type result struct {
 	baseRate        float64 // requests a second of the base
 	baseCost        float64 // its CPU time per request, in microseconds
 	busy            float64 // share of its core that the contender had
-	quads           int
+	rounds, quads   int
 }
 
-func (c comparison) evaluate(quads []quad) result {
-	r := result{comparison: c, quads: len(quads)}
-	if r.quads < minQuads {
-		return r
-	}
+// evaluate takes the median of each round. Two processes of one program differ
+// by a few per cent for as long as they live, by where things came to lie in
+// memory; so it is rounds that the interval is drawn from, not quads.
+func (c comparison) evaluate(rounds [][]quad) result {
+	r := result{comparison: c}
 	var throughput, cpu, rates, costs []float64
 	var all sample
-	for _, q := range quads {
-		throughput = append(throughput, q.contender.rate()/q.base.rate())
-		cpu = append(cpu, q.contender.cost()/q.base.cost())
-		rates, costs = append(rates, q.base.rate()), append(costs, q.base.cost())
-		all = all.add(q.contender)
+	for _, quads := range rounds {
+		if len(quads) < minQuads {
+			continue
+		}
+		var faster, dearer []float64
+		for _, q := range quads {
+			faster = append(faster, q.contender.rate()/q.base.rate())
+			dearer = append(dearer, q.contender.cost()/q.base.cost())
+			rates, costs = append(rates, q.base.rate()), append(costs, q.base.cost())
+			all = all.add(q.contender)
+		}
+		throughput, cpu = append(throughput, median(faster)), append(cpu, median(dearer))
+		r.rounds, r.quads = r.rounds+1, r.quads+len(quads)
+	}
+	if r.rounds < minRounds {
+		return r
 	}
 	r.throughput, r.cpu = estimate(throughput), estimate(cpu)
 	r.baseRate, r.baseCost = median(rates), median(costs)

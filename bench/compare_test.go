@@ -21,16 +21,35 @@ func repeated(q quad, n int) []quad {
 	return quads
 }
 
+// rounded is as many rounds as an interval needs, of n quads each.
+func rounded(q quad, n int) [][]quad {
+	var all [][]quad
+	for range minRounds {
+		all = append(all, repeated(q, n))
+	}
+	return all
+}
+
 func TestEvaluate(t *testing.T) {
-	r := comparison{contender: kiboAuth, base: bare}.evaluate(repeated(twoSides(900, 99*time.Millisecond), 8))
+	r := comparison{contender: kiboAuth, base: bare}.evaluate(rounded(twoSides(900, 99*time.Millisecond), 8))
 	if got, want := r.throughput.String(), "0.900 (0.900–0.900)"; got != want {
 		t.Errorf("throughput = %s, want %s", got, want)
 	}
 	if got, want := r.cpu.String(), "1.100 (1.100–1.100)"; got != want {
 		t.Errorf("CPU per request = %s, want %s", got, want)
 	}
-	if r.baseRate != 2000 || r.baseCost != 100 || r.quads != 8 {
-		t.Errorf("base: %.0f requests/s of %.0f µs in %d quads, want 2000, 100, 8", r.baseRate, r.baseCost, r.quads)
+	if r.baseRate != 2000 || r.baseCost != 100 || r.rounds != minRounds || r.quads != 8*minRounds {
+		t.Errorf("base: %.0f requests/s of %.0f µs in %d rounds of %d quads in all, want 2000, 100, %d, %d", r.baseRate, r.baseCost, r.rounds, r.quads, minRounds, 8*minRounds)
+	}
+}
+
+// TestRoundsCountOnce: a round with many quads counts as much as one with few.
+func TestRoundsCountOnce(t *testing.T) {
+	all := rounded(twoSides(900, 99*time.Millisecond), minQuads)
+	all = append(all, repeated(twoSides(500, 99*time.Millisecond), 1000), repeated(twoSides(100, time.Millisecond), minQuads-1))
+	r := comparison{}.evaluate(all)
+	if r.rounds != minRounds+1 || r.throughput.median != 0.9 {
+		t.Errorf("%d rounds, median %v, want %d and 0.9", r.rounds, r.throughput.median, minRounds+1)
 	}
 }
 
@@ -65,17 +84,17 @@ func TestQuiet(t *testing.T) {
 	tests := []struct {
 		name       string
 		throughput figure
-		quads      int
+		rounds     int
 		want       bool
 	}{
 		{"the same twice", figure{1.001, 0.99, 1.01}, 20, true},
 		{"wide", figure{1, 0.96, 1.01}, 20, false},
 		{"one process faster than the other", figure{1.02, 1.01, 1.025}, 20, false},
-		{"too little", figure{1, 1, 1}, minQuads - 1, false},
+		{"too little", figure{1, 1, 1}, minRounds - 1, false},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := (result{throughput: tc.throughput, quads: tc.quads}).quiet(); got != tc.want {
+			if got := (result{throughput: tc.throughput, rounds: tc.rounds}).quiet(); got != tc.want {
 				t.Errorf("quiet = %v, want %v", got, tc.want)
 			}
 		})
@@ -95,7 +114,7 @@ func TestBusyNeighbour(t *testing.T) {
 func TestReportWithoutFigures(t *testing.T) {
 	var results []result
 	for _, c := range comparisons {
-		results = append(results, c.evaluate(repeated(twoSides(1000, 100*time.Millisecond), minQuads-1)))
+		results = append(results, c.evaluate(rounded(twoSides(1000, 100*time.Millisecond), minQuads-1)))
 	}
 	var b strings.Builder
 	report(&b, settings[0], results)
@@ -110,13 +129,13 @@ func TestReportWithoutFigures(t *testing.T) {
 func TestReport(t *testing.T) {
 	var results []result
 	for _, c := range comparisons {
-		results = append(results, c.evaluate(repeated(twoSides(1000, 100*time.Millisecond), minQuads)))
+		results = append(results, c.evaluate(rounded(twoSides(1000, 100*time.Millisecond), minQuads)))
 	}
 	var b strings.Builder
 	report(&b, settings[0], results)
 	for _, want := range []string{
 		"Bare: 2000 requests/s, 100.0 µs CPU each.",
-		"| kibo_auth ÷ bare | 1.000 (1.000–1.000) | 1.000 (1.000–1.000) | 20 % | 5 | throughput ≥ 0.94: holds |",
+		"| kibo_auth ÷ bare | 1.000 (1.000–1.000) | 1.000 (1.000–1.000) | 20 % | 5, 25 | throughput ≥ 0.94: holds |",
 		"CPU ≤ 0.35: missed",
 	} {
 		if !strings.Contains(b.String(), want) {

@@ -35,8 +35,10 @@ var comparisons = []comparison{
 }
 
 const (
-	// minQuads is how many an interval needs to mean anything.
-	minQuads = 5
+	// minQuads is how many a round needs for its median to mean anything, and
+	// minRounds how many of those an interval needs.
+	minQuads  = 5
+	minRounds = 5
 	// noiseLimit is how far bare ÷ bare may be off before a run says nothing.
 	noiseLimit = 0.03
 	// slack is how far the worse end of an interval may miss a goal.
@@ -69,9 +71,9 @@ func (f figure) reaches(goal float64) string {
 }
 
 // quiet tells whether the same against the same came out the same, in
-// quads enough.
+// rounds enough.
 func (r result) quiet() bool {
-	return r.quads >= minQuads && r.throughput.low <= 1 && r.throughput.high >= 1 &&
+	return r.rounds >= minRounds && r.throughput.low <= 1 && r.throughput.high >= 1 &&
 		math.Max(1-r.throughput.low, r.throughput.high-1) <= noiseLimit
 }
 
@@ -80,14 +82,14 @@ func report(w io.Writer, s setting, results []result) {
 	noise := results[0]
 	fmt.Fprintf(w, "\n### %s\n\n", s.name)
 	fmt.Fprintf(w, "Bare: %.0f requests/s, %.1f µs CPU each.\n\n", noise.baseRate, noise.baseCost)
-	fmt.Fprintln(w, "| contender ÷ base | throughput | CPU per request | core busy | quads | goal |")
+	fmt.Fprintln(w, "| contender ÷ base | throughput | CPU per request | core busy | rounds, quads | goal |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|")
 	for _, r := range results {
-		if r.quads < minQuads {
-			fmt.Fprintf(w, "| %s ÷ %s | – | – | – | %d | not measured |\n", r.contender, r.base, r.quads)
+		if r.rounds < minRounds {
+			fmt.Fprintf(w, "| %s ÷ %s | – | – | – | %d, %d | not measured |\n", r.contender, r.base, r.rounds, r.quads)
 			continue
 		}
-		fmt.Fprintf(w, "| %s ÷ %s | %s | %s | %.0f %% | %d | %s |\n", r.contender, r.base, r.throughput, r.cpu, 100*r.busy, r.quads, r.verdict())
+		fmt.Fprintf(w, "| %s ÷ %s | %s | %s | %.0f %% | %d, %d | %s |\n", r.contender, r.base, r.throughput, r.cpu, 100*r.busy, r.rounds, r.quads, r.verdict())
 	}
 	if !noise.quiet() {
 		fmt.Fprintf(w, "\nThe first row is missing, or strays from 1 by more than chance or %.0f %%: the machine was not quiet enough for this table to count.\n", 100*noiseLimit)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures Caddy with kibo_auth against Caddy without it; see README.md beside
-# this file. Takes five minutes and two cores of Linux; sends nothing anywhere
+# this file. Takes eight minutes and two cores of Linux; sends nothing anywhere
 # but to 127.0.0.1.
 #
 # usage: bench/run.sh [-short] [-profile folder]

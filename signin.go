@@ -1,0 +1,79 @@
+package kiboauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
+)
+
+// signedIn is what a good code leads to.
+type signedIn struct {
+	id      SessionID
+	session *Session
+}
+
+// secondFactor says that a ticket is no sign-in yet.
+type secondFactor struct{ userID string }
+
+func (*secondFactor) Error() string { return errSecondFactor.Error() }
+func (*secondFactor) Unwrap() error { return errSecondFactor }
+
+// begin makes the session of a new ticket, under an ID that nobody has seen.
+func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool) (*signedIn, error) {
+	stamp := h.verifier.Stamp()
+	claims, err := h.trust(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	life := h.Session.Lifetime
+	if remember {
+		life = h.Session.Remember
+	}
+	s := &Session{
+		version: 1, stamp: stamp, remembered: remember,
+		created: now.UnixNano(), seen: now.UnixNano(), ends: now.Add(time.Duration(life)).UnixNano(),
+	}
+	if !remember {
+		s.idle = int64(h.Session.Idle)
+	}
+	s.pack(h.realm, customerOf(t, claims))
+	h.setTimes(s, t, claims)
+	id := newSessionID(h.realm)
+	if err := h.store.Create(ctx, id, s); err != nil {
+		return nil, fmt.Errorf("%w: saving a new session: %w", errStore, err)
+	}
+	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember))
+	return &signedIn{id, s}, nil
+}
+
+// trust decides whether a ticket makes somebody known: no second factor is
+// missing, the customer may sign in, the token holds, and all of it is about
+// the same customer.
+func (h *Handler) trust(ctx context.Context, t *kibo.Ticket) (*verify.Claims, error) {
+	a := t.Customer
+	switch {
+	case t.Requires2FA: // not signed in, even if tokens came with it
+		return nil, &secondFactor{t.UserID}
+	case a != nil && (a.Anonymous || a.Locked || a.Inactive):
+		return nil, kibo.ErrRejected
+	case t.JWT == "":
+		return nil, fmt.Errorf("%w: it has no jwtAccessToken", errBadTicket)
+	}
+	claims, err := h.verifier.Verify(ctx, t.JWT, time.Now())
+	switch {
+	case errors.Is(err, verify.ErrInvalid):
+		return nil, fmt.Errorf("%w: %w", errBadTicket, err)
+	case err != nil:
+		return nil, err
+	case t.UserID != "" && t.UserID != claims.UserID, a != nil && a.AccountID != "" && a.AccountID != claims.AccountID:
+		return nil, fmt.Errorf("%w: token and ticket name different customers", errBadTicket)
+	}
+	return claims, nil
+}
