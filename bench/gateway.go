@@ -34,13 +34,10 @@ type gateway struct {
 // also when there is an error.
 func startGateway(ctx context.Context, o options, contender string, env []string, p *peers) (*gateway, error) {
 	g := new(gateway)
-	for _, addr := range []*string{&g.addr, &g.counter, &g.admin} {
-		var err error
-		if *addr, err = freeAddress(); err != nil {
-			return g, err
-		}
+	err := freeAddresses(&g.addr, &g.counter, &g.admin)
+	if err != nil {
+		return g, err
 	}
-	var err error
 	if g.folder, err = os.MkdirTemp("", "kibo-bench-"); err != nil {
 		return g, err
 	}
@@ -74,14 +71,18 @@ func withoutCollector(environ []string) []string {
 	return kept
 }
 
-// freeAddress finds a loopback port that nobody listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddresses finds loopback addresses that nobody listens on, all of them
+// before it lets go of the first, so that no two are the same.
+func freeAddresses(addrs ...*string) error {
+	for _, addr := range addrs {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		*addr = l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return nil
 }
 
 func port(addr string) string {
