@@ -1,6 +1,7 @@
 package kiboauth
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -153,19 +154,19 @@ const (
 
 // setDefaults fills what was left out.
 func (h *Handler) setDefaults() {
-	orText(&h.AuthHost, "home.mozu.com")
-	orTime(&h.Timeout, 10*time.Second)
+	h.AuthHost = cmp.Or(h.AuthHost, "home.mozu.com")
+	h.Timeout = cmp.Or(h.Timeout, caddy.Duration(10*time.Second))
 	orList(&h.Login.Paths, "/login")
-	orText(&h.Login.EmailField, "email")
-	orText(&h.Login.CodeField, "otpCode")
+	h.Login.EmailField = cmp.Or(h.Login.EmailField, "email")
+	h.Login.CodeField = cmp.Or(h.Login.CodeField, "otpCode")
 	orList(&h.Login.ReturnTo, "return_to", "returnUrl", "redirect", "back")
-	orText(&h.Login.Success, "/")
-	orText(&h.Login.Page, pageBuiltin)
+	h.Login.Success = cmp.Or(h.Login.Success, "/")
+	h.Login.Page = cmp.Or(h.Login.Page, pageBuiltin)
 	orList(&h.Logout.Paths, "/logout")
-	orTime(&h.Session.Lifetime, 24*time.Hour)
-	orTime(&h.Session.Idle, min(time.Hour, time.Duration(h.Session.Lifetime)))
-	orTime(&h.Session.Remember, max(30*24*time.Hour, time.Duration(h.Session.Lifetime)))
-	orTime(&h.Session.Refresh, 3*time.Minute)
+	h.Session.Lifetime = cmp.Or(h.Session.Lifetime, caddy.Duration(24*time.Hour))
+	h.Session.Idle = cmp.Or(h.Session.Idle, min(caddy.Duration(time.Hour), h.Session.Lifetime))
+	h.Session.Remember = cmp.Or(h.Session.Remember, max(caddy.Duration(30*24*time.Hour), h.Session.Lifetime))
+	h.Session.Refresh = cmp.Or(h.Session.Refresh, caddy.Duration(3*time.Minute))
 	h.Session.Cookie.setDefaults()
 	if h.Identity == nil {
 		h.Identity = []Identity{{Header: "Kibo-Account-Id", Field: "account_id"}}
@@ -175,26 +176,14 @@ func (h *Handler) setDefaults() {
 func (c *Cookie) setDefaults() {
 	switch {
 	case c.Insecure:
-		orText(&c.Name, "kibo")
+		c.Name = cmp.Or(c.Name, "kibo")
 	case c.Domain != "" || (c.Path != "" && c.Path != "/"):
-		orText(&c.Name, "__Secure-kibo")
+		c.Name = cmp.Or(c.Name, "__Secure-kibo")
 	default:
-		orText(&c.Name, "__Host-kibo")
+		c.Name = cmp.Or(c.Name, "__Host-kibo")
 	}
-	orText(&c.Path, "/")
-	orText(&c.SameSite, "lax")
-}
-
-func orText(s *string, text string) {
-	if *s == "" {
-		*s = text
-	}
-}
-
-func orTime(d *caddy.Duration, t time.Duration) {
-	if *d == 0 {
-		*d = caddy.Duration(t)
-	}
+	c.Path = cmp.Or(c.Path, "/")
+	c.SameSite = cmp.Or(c.SameSite, "lax")
 }
 
 func orList(l *[]string, items ...string) {

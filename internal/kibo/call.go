@@ -2,6 +2,7 @@ package kibo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -202,7 +203,7 @@ func (a *answer) judge() *Error {
 		return nil
 	case s == http.StatusTooManyRequests:
 		e := a.fail(ErrLimited, nil)
-		e.RetryAfter = orDefault(e.RetryAfter, defaultPause)
+		e.RetryAfter = cmp.Or(e.RetryAfter, defaultPause)
 		return e
 	case 300 <= s && s < 400:
 		return a.fail(ErrUnavailable, reason("redirect not followed"))

@@ -11,6 +11,7 @@
 package kibo
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -84,22 +85,22 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("API URL: %w", err)
 	}
-	auth, err := ParseURL(orDefault(cfg.AuthURL, defaultAuthURL))
+	auth, err := ParseURL(cmp.Or(cfg.AuthURL, defaultAuthURL))
 	if err != nil {
 		return nil, fmt.Errorf("auth URL: %w", err)
 	}
 	if err := CheckHeader(cfg.Header); err != nil {
 		return nil, err
 	}
-	conns := orDefault(cfg.MaxConns, defaultMaxConns)
+	conns := cmp.Or(cfg.MaxConns, defaultMaxConns)
 	return &Client{
 		api:         host{base: api.String()},
 		auth:        host{base: auth.String()},
 		credentials: cfg.Credentials,
 		header:      cfg.Header.Clone(),
-		timeout:     orDefault(cfg.Timeout, defaultTimeout),
+		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
 		transport:   newTransport(conns),
-		gate:        newGate(conns, orDefault(cfg.MaxQueue, defaultMaxQueue)),
+		gate:        newGate(conns, cmp.Or(cfg.MaxQueue, defaultMaxQueue)),
 	}, nil
 }
 
@@ -139,12 +140,4 @@ func CheckHeader(h http.Header) error {
 		}
 	}
 	return nil
-}
-
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
