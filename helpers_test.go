@@ -296,7 +296,7 @@ func ago(d time.Duration) int64 { return time.Now().Add(-d).UnixNano() }
 
 // faultyStore is a store that can fail, call by call.
 type faultyStore struct {
-	Store
+	sessionStore
 	load, create, replace, touch, remove error
 }
 
@@ -304,40 +304,40 @@ func (f *faultyStore) Load(ctx context.Context, id SessionID) (*Session, error) 
 	if f.load != nil {
 		return nil, f.load
 	}
-	return f.Store.Load(ctx, id)
+	return f.sessionStore.Load(ctx, id)
 }
 
 func (f *faultyStore) Create(ctx context.Context, id SessionID, s *Session) error {
 	if f.create != nil {
 		return f.create
 	}
-	return f.Store.Create(ctx, id, s)
+	return f.sessionStore.Create(ctx, id, s)
 }
 
 func (f *faultyStore) Replace(ctx context.Context, id SessionID, version uint64, next *Session) error {
 	if f.replace != nil {
 		return f.replace
 	}
-	return f.Store.Replace(ctx, id, version, next)
+	return f.sessionStore.Replace(ctx, id, version, next)
 }
 
 func (f *faultyStore) Touch(ctx context.Context, id SessionID, at time.Time) error {
 	if f.touch != nil {
 		return f.touch
 	}
-	return f.Store.Touch(ctx, id, at)
+	return f.sessionStore.Touch(ctx, id, at)
 }
 
 func (f *faultyStore) Delete(ctx context.Context, key Key) error {
 	if f.remove != nil {
 		return f.remove
 	}
-	return f.Store.Delete(ctx, key)
+	return f.sessionStore.Delete(ctx, key)
 }
 
 // breakStore puts a store that can fail in the place of the gateway's own.
 func (g *gateway) breakStore() *faultyStore {
-	f := &faultyStore{Store: g.store}
+	f := &faultyStore{sessionStore: g.store}
 	g.store = f
 	return f
 }

@@ -91,7 +91,7 @@ type Handler struct {
 	log      *zap.Logger
 	realm    string
 	shared   *shared
-	store    Store
+	store    sessionStore
 	kibo     *kibo.Client
 	verifier *verify.Verifier
 	rules    *urlpath.Rules
@@ -310,7 +310,7 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading the session store: %w", err)
 	}
-	h.store = store.(Store)
+	h.store = store.(sessionStore)
 	return nil
 }
 

@@ -14,22 +14,11 @@ import (
 	"github.com/patrickmn/go-cache"
 )
 
-// What a caller can do about a store's error decides which of these it wraps.
-var (
-	// ErrNoSession: there is no such session, or it has ended. The customer
-	// may sign in again.
-	ErrNoSession = errors.New("no session")
-	// ErrConflict: the session was replaced meanwhile. Load it again.
-	ErrConflict = errors.New("session was replaced meanwhile")
-	// ErrStoreFull: the store keeps what it has and takes no new session.
-	ErrStoreFull = errors.New("session store is full")
-)
-
-// Store keeps sessions. Any error that is not one of the above means that the
+// sessionStore keeps sessions. Any error that is not one of the above means that the
 // store could not answer: the request must not be admitted, and the browser's
 // cookie must be left alone. Methods are called by many requests at once; a
 // call returns soon after ctx ends.
-type Store interface {
+type sessionStore interface {
 	// Load returns the session saved under id. If there is none, or it has
 	// expired, the error is ErrNoSession.
 	Load(ctx context.Context, id SessionID) (*Session, error)
@@ -351,7 +340,7 @@ func (m *memory) DeleteCustomer(_ context.Context, customer string) (int, error)
 
 // Interface guards
 var (
-	_ Store                 = (*MemoryStore)(nil)
+	_ sessionStore          = (*MemoryStore)(nil)
 	_ caddy.Provisioner     = (*MemoryStore)(nil)
 	_ caddy.CleanerUpper    = (*MemoryStore)(nil)
 	_ caddyfile.Unmarshaler = (*MemoryStore)(nil)
