@@ -29,8 +29,8 @@ const (
 func benchmarkAdmit(b *testing.B, cookies func(own string) string, want int) {
 	g := newGateway(b)
 	id, s := newSessionID(g.realm), testSession(g.realm, testCustomer())
-	s.stamp, s.idle = g.verifier.Stamp(), int64(time.Hour)
-	if err := g.store.Create(b.Context(), id, s); err != nil {
+	s.stamp = g.verifier.Stamp()
+	if err := g.sessions.create(b.Context(), id, newRecord(s, time.Now(), time.Hour)); err != nil {
 		b.Fatal(err)
 	}
 	line := cookies(g.cookies.session + "=" + id.value)

@@ -173,7 +173,7 @@ func (c *Cookie) cookie(name, value string, age time.Duration) *http.Cookie {
 func (h *Handler) setSession(w http.ResponseWriter, id SessionID, s *Session) {
 	var age time.Duration
 	if s.remembered {
-		age = time.Until(time.Unix(0, s.ends)).Truncate(time.Second)
+		age = time.Until(time.UnixMilli(s.limit)).Truncate(time.Second)
 	}
 	http.SetCookie(w, h.Session.Cookie.cookie(h.cookies.session, id.value, age))
 }

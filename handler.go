@@ -72,18 +72,18 @@ func (h *Handler) admit(r *http.Request, own credentials) (*Session, error) {
 	if !ok {
 		return h.admitBearer(r.Context(), own.bearer)
 	}
-	s, err := h.load(r.Context(), id)
+	rec, err := h.load(r.Context(), id)
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now().UnixNano()
-	if h.ended(s, now) {
-		return nil, h.end(r.Context(), id)
+	now := time.Now().UnixMilli()
+	if h.ended(rec, now) {
+		return nil, h.end(r.Context(), id.key)
 	}
-	if s.stamp == h.verifier.Stamp() && now < s.due && now-s.seen < h.touchEvery() {
+	if s := rec.open; s.stamp == h.verifier.Stamp() && now < s.due && now-rec.Seen < h.touchEvery() {
 		return s, nil // the verdict holds, and nothing is due
 	}
-	return h.tend(r.Context(), id, s, now)
+	return h.tend(r.Context(), id, rec, now)
 }
 
 // admitBearer takes a client's own token for a session of one request, where
@@ -103,26 +103,31 @@ func (h *Handler) admitBearer(ctx context.Context, token string) (*Session, erro
 	return s, nil
 }
 
-// load asks the store, and tells a session that is not there from a store that
+// load asks for a session, and tells one that is not there from a store that
 // cannot say.
-func (h *Handler) load(ctx context.Context, id SessionID) (*Session, error) {
-	s, err := h.store.Load(ctx, id)
-	if err != nil && !errors.Is(err, ErrNoSession) {
-		return nil, fmt.Errorf("%w: loading a session: %w", errStore, err)
+func (h *Handler) load(ctx context.Context, id SessionID) (*Record, error) {
+	r, err := h.sessions.load(ctx, id)
+	return r, storeError("loading a session", err)
+}
+
+// storeError makes errStore of everything that is no answer of the store.
+func storeError(doing string, err error) error {
+	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrConflict) {
+		return err
 	}
-	return s, err
+	return fmt.Errorf("%w: %s: %w", errStore, doing, err)
 }
 
 // ended tells whether a limit of the session has passed (OWASP ASVS 7.3): the
 // absolute one, or, unless the customer is to be remembered, the idle one.
-func (h *Handler) ended(s *Session, now int64) bool {
-	return now >= s.ends || (!s.remembered && now-s.seen >= int64(h.Session.Idle))
+func (h *Handler) ended(r *Record, now int64) bool {
+	return now >= r.Ends || (!r.open.remembered && now-r.Seen >= millis(h.Session.Idle))
 }
 
 // end deletes a session and says that there is none.
-func (h *Handler) end(ctx context.Context, id SessionID) error {
-	if err := h.store.Delete(ctx, id.key); err != nil {
-		return fmt.Errorf("%w: ending a session: %w", errStore, err)
+func (h *Handler) end(ctx context.Context, key Key) error {
+	if err := h.sessions.end(ctx, key); err != nil {
+		return storeError("ending a session", err)
 	}
 	return ErrNoSession
 }

@@ -130,7 +130,7 @@ func TestStoreIsDown(t *testing.T) {
 	if o := g.open(""); o.Code != http.StatusSeeOther {
 		t.Errorf("without a cookie: status %d, want 303", o.Code)
 	}
-	g.store = g.store.(*faultyStore).sessionStore
+	g.sessions.Store = g.sessions.Store.(*faultyStore).memory
 	g.wantServed(g.open(cookie), "1001")
 }
 

@@ -258,26 +258,34 @@ func (g *gateway) id(cookie string) SessionID {
 	return id
 }
 
+// live is a session with its record.
+type live struct {
+	*Session
+	*Record
+}
+
 // session is what the store has for a cookie, nil if nothing.
-func (g *gateway) session(cookie string) *Session {
+func (g *gateway) session(cookie string) *live {
 	g.t.Helper()
-	s, err := g.store.Load(g.t.Context(), g.id(cookie))
+	r, err := g.sessions.ask(g.t.Context(), g.id(cookie))
 	if err != nil {
 		return nil
 	}
-	return s
+	return &live{r.open, r}
 }
 
 // edit changes a session in the store, last activity included.
-func (g *gateway) edit(cookie string, change func(*Session)) {
+func (g *gateway) edit(cookie string, change func(*live)) {
 	g.t.Helper()
-	s := *g.session(cookie)
-	change(&s)
-	s.version++
-	if err := g.store.Delete(g.t.Context(), g.id(cookie).Key()); err != nil {
+	old := g.session(cookie)
+	s, r := *old.Session, *old.Record
+	r.open = &s
+	change(&live{&s, &r})
+	r.Version++
+	if err := g.sessions.end(g.t.Context(), g.id(cookie).Key()); err != nil {
 		g.t.Fatal(err)
 	}
-	if err := g.store.Create(g.t.Context(), g.id(cookie), &s); err != nil {
+	if err := g.sessions.create(g.t.Context(), g.id(cookie), &r); err != nil {
 		g.t.Fatal(err)
 	}
 }
@@ -289,55 +297,61 @@ func (g *gateway) settle(cookie string) {
 }
 
 // lapse ends the session's ticket, but not its refresh token.
-func lapse(s *Session) { s.good, s.due = ago(time.Second), ago(time.Minute) }
+func lapse(s *live) { s.good, s.due = ago(time.Second), ago(time.Minute) }
 
 // ago is a moment in a session's terms.
-func ago(d time.Duration) int64 { return time.Now().Add(-d).UnixNano() }
+func ago(d time.Duration) int64 { return time.Now().Add(-d).UnixMilli() }
 
 // faultyStore is a store that can fail, call by call.
 type faultyStore struct {
-	sessionStore
+	*memory
 	load, create, replace, touch, remove error
+	replaceFault                         func() error // decides call by call
 }
 
-func (f *faultyStore) Load(ctx context.Context, id SessionID) (*Session, error) {
+func (f *faultyStore) Load(ctx context.Context, key Key) (*Record, error) {
 	if f.load != nil {
 		return nil, f.load
 	}
-	return f.sessionStore.Load(ctx, id)
+	return f.memory.Load(ctx, key)
 }
 
-func (f *faultyStore) Create(ctx context.Context, id SessionID, s *Session) error {
+func (f *faultyStore) Create(ctx context.Context, key Key, r *Record) error {
 	if f.create != nil {
 		return f.create
 	}
-	return f.sessionStore.Create(ctx, id, s)
+	return f.memory.Create(ctx, key, r)
 }
 
-func (f *faultyStore) Replace(ctx context.Context, id SessionID, version uint64, next *Session) error {
+func (f *faultyStore) Replace(ctx context.Context, key Key, version uint64, next *Record) error {
+	if f.replaceFault != nil {
+		if err := f.replaceFault(); err != nil {
+			return err
+		}
+	}
 	if f.replace != nil {
 		return f.replace
 	}
-	return f.sessionStore.Replace(ctx, id, version, next)
+	return f.memory.Replace(ctx, key, version, next)
 }
 
-func (f *faultyStore) Touch(ctx context.Context, id SessionID, at time.Time) error {
+func (f *faultyStore) Touch(ctx context.Context, key Key, at int64) error {
 	if f.touch != nil {
 		return f.touch
 	}
-	return f.sessionStore.Touch(ctx, id, at)
+	return f.memory.Touch(ctx, key, at)
 }
 
 func (f *faultyStore) Delete(ctx context.Context, key Key) error {
 	if f.remove != nil {
 		return f.remove
 	}
-	return f.sessionStore.Delete(ctx, key)
+	return f.memory.Delete(ctx, key)
 }
 
 // breakStore puts a store that can fail in the place of the gateway's own.
 func (g *gateway) breakStore() *faultyStore {
-	f := &faultyStore{sessionStore: g.store}
-	g.store = f
+	f := &faultyStore{memory: g.sessions.Store.(*MemoryStore).memory}
+	g.sessions.Store = f
 	return f
 }

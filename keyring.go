@@ -1,6 +1,7 @@
 package kiboauth
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -28,11 +29,19 @@ const storedSecret = "kibo_auth/secret"
 // storageTimeout bounds the one visit to Caddy's storage.
 const storageTimeout = 5 * time.Second
 
-// keyring seals what browsers keep for us. The first key seals, all open.
+// keyring seals what leaves this process: sign-ins under way, for the browser,
+// and sessions, for a store. The first secret seals, all open.
 type keyring struct {
-	storage certmagic.Storage // for the secret of our own; nil: keys are configured
+	storage certmagic.Storage // for the secret of our own; nil: secrets are configured
 	mu      sync.Mutex
-	keys    []cipher.AEAD
+	keys    []*masterKey
+}
+
+// masterKey is what one secret gives (RFC 5869).
+type masterKey struct {
+	id      [4]byte     // names the key in what it has sealed; says nothing about it
+	pending cipher.AEAD // for sign-ins under way
+	session []byte      // makes, with a session ID, the key of one session
 }
 
 // newKeyring derives keys from configured secrets. Without any, the gateway's
@@ -48,9 +57,9 @@ func newKeyring(ctx caddy.Context, secrets []string) (*keyring, error) {
 			return nil, &problem{"secret", err.Error(), setPlaceholder}
 		}
 		if len(secret) < minSecret {
-			return nil, &problem{"secret", fmt.Sprintf("is shorter than %d characters", minSecret), "make one with: openssl rand -base64 32"}
+			return nil, &problem{"secret", fmt.Sprintf("is shorter than %d characters", minSecret), "make one with: caddy kibo-auth keygen"}
 		}
-		key, err := deriveKey(secret)
+		key, err := newMasterKey(secret)
 		if err != nil {
 			return nil, err
 		}
@@ -59,21 +68,61 @@ func newKeyring(ctx caddy.Context, secrets []string) (*keyring, error) {
 	return k, nil
 }
 
-// deriveKey makes the key that seals sign-ins out of a secret (RFC 5869).
-func deriveKey(secret string) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, []byte(secret), nil, "caddy-kibo-auth pending sign-in v1", 32)
+// Each use of a secret has a key of its own.
+const (
+	pendingUse = "caddy-kibo-auth pending sign-in v1"
+	sessionUse = "caddy-kibo-auth session v1"
+	keyIDUse   = "caddy-kibo-auth key id v1"
+)
+
+func newMasterKey(secret string) (*masterKey, error) {
+	key := new(masterKey)
+	id, err := deriveKey([]byte(secret), keyIDUse)
+	if err != nil {
+		return nil, err
+	}
+	copy(key.id[:], id)
+	pending, err := deriveKey([]byte(secret), pendingUse)
+	if err != nil {
+		return nil, err
+	}
+	if key.pending, err = newSeal(pending); err != nil {
+		return nil, err
+	}
+	key.session, err = deriveKey([]byte(secret), sessionUse)
+	return key, err
+}
+
+func deriveKey(secret []byte, use string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, use, 32)
 	if err != nil {
 		return nil, fmt.Errorf("deriving a key: %w", err)
 	}
+	return key, nil
+}
+
+// newSeal is AES-256-GCM. Its random nonce is fine for 2³² messages a key
+// (NIST SP 800-38D §8.3), of which no key of ours comes near.
+func newSeal(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("deriving a key: %w", err)
+		return nil, fmt.Errorf("making a cipher: %w", err)
 	}
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
+// of is the key of one session: whoever has the store and the secret, but not
+// the cookie, opens nothing.
+func (m *masterKey) of(id SessionID) (cipher.AEAD, error) {
+	key, err := hkdf.Expand(sha256.New, m.session, id.value, 32)
+	if err != nil {
+		return nil, fmt.Errorf("deriving a session's key: %w", err)
+	}
+	return newSeal(key)
+}
+
 // ready returns the keys. If they cannot be had now, the next call tries again.
-func (k *keyring) ready(ctx context.Context) ([]cipher.AEAD, error) {
+func (k *keyring) ready(ctx context.Context) ([]*masterKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.keys) > 0 {
@@ -85,11 +134,11 @@ func (k *keyring) ready(ctx context.Context) ([]cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: the gateway's secret in Caddy's storage: %w", errStore, err)
 	}
-	key, err := deriveKey(secret)
+	key, err := newMasterKey(secret)
 	if err != nil {
 		return nil, err
 	}
-	k.keys = []cipher.AEAD{key}
+	k.keys = []*masterKey{key}
 	return k.keys, nil
 }
 
@@ -121,7 +170,7 @@ func (k *keyring) seal(ctx context.Context, purpose string, text []byte) (string
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(keys[0].Seal(nil, nil, text, []byte(purpose))), nil
+	return base64.RawURLEncoding.EncodeToString(keys[0].pending.Seal(nil, nil, text, []byte(purpose))), nil
 }
 
 // errSealBroken: not sealed by us, for this purpose, with a key still listed.
@@ -138,9 +187,45 @@ func (k *keyring) open(ctx context.Context, purpose, sealed string) ([]byte, err
 		return nil, errSealBroken
 	}
 	for _, key := range keys {
-		if text, err := key.Open(nil, nil, raw, []byte(purpose)); err == nil {
+		if text, err := key.pending.Open(nil, nil, raw, []byte(purpose)); err == nil {
 			return text, nil
 		}
 	}
 	return nil, errSealBroken
+}
+
+// sealSession encrypts an encoded session: the key's name, then the sealed text.
+// The label goes with it unsealed, and cannot be changed.
+func (k *keyring) sealSession(ctx context.Context, id SessionID, text, label []byte) ([]byte, error) {
+	keys, err := k.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seal, err := keys[0].of(id)
+	if err != nil {
+		return nil, err
+	}
+	return seal.Seal(keys[0].id[:], nil, text, label), nil
+}
+
+// openSession reverses sealSession. old tells that the key is not the first any
+// more. errSealBroken: no key that is listed has sealed this for this session.
+func (k *keyring) openSession(ctx context.Context, id SessionID, sealed, label []byte) (text []byte, old bool, err error) {
+	keys, err := k.ready(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for i, key := range keys {
+		if !bytes.HasPrefix(sealed, key.id[:]) {
+			continue
+		}
+		seal, err := key.of(id)
+		if err != nil {
+			return nil, false, err
+		}
+		if text, err := seal.Open(nil, nil, sealed[len(key.id):], label); err == nil {
+			return text, i > 0, nil
+		}
+	}
+	return nil, false, errSealBroken
 }

@@ -200,7 +200,7 @@ func (a *attempt) exchange(own credentials) error {
 			return a.fail(done.Err)
 		}
 		if had { // the session that this browser had is over (OWASP ASVS 7.2.4)
-			if err := h.store.Delete(ctx, old.key); err != nil {
+			if err := h.sessions.end(ctx, old.key); err != nil {
 				h.log.Warn("ending the session before", zap.Error(err))
 			}
 		}
@@ -353,7 +353,7 @@ func (h *Handler) logout(w http.ResponseWriter, r *http.Request, own credentials
 	}
 	for _, value := range own.session.all() {
 		if id, ok := parseSessionID(h.realm, value); ok {
-			if err := h.end(r.Context(), id); !errors.Is(err, ErrNoSession) {
+			if err := h.end(r.Context(), id.key); !errors.Is(err, ErrNoSession) {
 				return h.refuse(w, r, err)
 			}
 		}

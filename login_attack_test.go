@@ -326,12 +326,12 @@ func TestSecretsInLogs(t *testing.T) {
 				sw.Faults[name] = kibosim.Fault{Kind: kind}
 			}
 		})
-		g.edit(cookie, func(s *Session) { lapse(s); s.retryAt = 0 })
+		g.edit(cookie, func(s *live) { lapse(s); s.retryAt = 0 })
 		g.open(cookie)
 		g.codePost(jane, code, kept)
 	}
 	g.sim.Set(func(sw *kibosim.Switches) { sw.Faults = nil; sw.OtherCustomer = true })
-	g.edit(cookie, func(s *Session) { lapse(s); s.retryAt = 0 })
+	g.edit(cookie, func(s *live) { lapse(s); s.retryAt = 0 })
 	g.open(cookie)
 	if logs.Len() < 5 {
 		t.Errorf("%d lines are logged, want one for each trouble", logs.Len())

@@ -127,8 +127,8 @@ func TestRememberedCustomer(t *testing.T) {
 		t.Fatalf("cookie = %v, want one for 30 days", c)
 	}
 	s := g.session(c.Name + "=" + c.Value)
-	if !s.remembered || s.idle != 0 || time.Duration(s.ends-s.created) != 30*24*time.Hour {
-		t.Errorf("remembered %v, idle %d, life %s", s.remembered, s.idle, time.Duration(s.ends-s.created))
+	if !s.remembered || s.Idle != 0 || s.limit-s.Created != (30*24*time.Hour).Milliseconds() {
+		t.Errorf("remembered %v, idle %d, life %s", s.remembered, s.Idle, time.Duration(s.limit-s.Created)*time.Millisecond)
 	}
 }
 

@@ -91,7 +91,7 @@ type Handler struct {
 	log      *zap.Logger
 	realm    string
 	shared   *shared
-	store    sessionStore
+	sessions *sessions
 	kibo     *kibo.Client
 	verifier *verify.Verifier
 	rules    *urlpath.Rules
@@ -310,12 +310,15 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading the session store: %w", err)
 	}
-	h.store = store.(sessionStore)
+	h.sessions = newSessions(store.(Store), h.keyring, h.realm)
 	return nil
 }
 
 // Cleanup gives back to the pool what Provision took.
 func (h *Handler) Cleanup() error {
+	if h.sessions != nil {
+		h.sessions.stop()
+	}
 	var errs []error
 	for _, key := range h.pooled {
 		_, err := pool.Delete(key)

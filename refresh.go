@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
@@ -26,42 +27,43 @@ const (
 
 // tend does for a live session what is due: activity is noted, a verdict that
 // no longer holds is reached anew, a ticket near its end is refreshed.
-func (h *Handler) tend(ctx context.Context, id SessionID, s *Session, now int64) (*Session, error) {
-	if now-s.seen >= h.touchEvery() {
-		err := h.store.Touch(ctx, id, time.Unix(0, now))
+func (h *Handler) tend(ctx context.Context, id SessionID, r *Record, now int64) (*Session, error) {
+	if now-r.Seen >= h.touchEvery() {
+		err := h.sessions.touch(ctx, id, now)
 		if errors.Is(err, ErrNoSession) {
 			return nil, err
 		} else if err != nil { // a store that cannot write still serves
 			h.log.Warn("noting a session's activity", zap.Error(err))
 		}
 	}
-	if s.stamp != h.verifier.Stamp() && now < s.good { // a lapsed token is replaced, not judged
-		fresh, err := h.once(ctx, id, func(ctx context.Context) (*Session, error) { return h.reverify(ctx, id) })
+	if r.open.stamp != h.verifier.Stamp() && now < r.open.good { // a lapsed token is replaced, not judged
+		fresh, err := h.once(ctx, id, func(ctx context.Context) (*Record, error) { return h.reverify(ctx, id) })
 		if err != nil {
 			return nil, err
 		}
-		s = fresh
+		r = fresh
 	}
-	if now < s.due {
-		return s, nil
+	if now < r.open.due {
+		return r.open, nil
 	}
-	return h.refresh(ctx, id, s, now)
+	return h.refresh(ctx, id, r, now)
 }
 
-// touchEvery is how often activity is written down: often enough for the idle
-// limit, and no oftener than once a minute under a usual one.
+// touchEvery is how often activity is written down, in milliseconds: often
+// enough for the idle limit, and no oftener than once a minute under a usual one.
 func (h *Handler) touchEvery() int64 {
-	return int64(min(maxTouch, time.Duration(h.Session.Idle)/4))
+	return min(maxTouch.Milliseconds(), millis(h.Session.Idle)/4)
 }
 
 // refresh sees to it that the session's ticket is good. One that still is, is
 // used at once while a new one is fetched beside it.
-func (h *Handler) refresh(ctx context.Context, id SessionID, s *Session, now int64) (*Session, error) {
+func (h *Handler) refresh(ctx context.Context, id SessionID, r *Record, now int64) (*Session, error) {
+	s := r.open
 	lapsed := now >= s.good
 	switch {
 	case s.header(fieldRefreshToken) == "" || now >= s.refreshEnds:
 		if lapsed {
-			return nil, h.end(ctx, id)
+			return nil, h.end(ctx, id.key)
 		}
 		return s, nil
 	case now < s.retryAt && lapsed:
@@ -69,30 +71,33 @@ func (h *Handler) refresh(ctx context.Context, id SessionID, s *Session, now int
 	case now < s.retryAt:
 		return s, nil
 	}
-	flight := func(ctx context.Context) (*Session, error) { return h.renew(ctx, id, s) }
+	flight := func(ctx context.Context) (*Record, error) { return h.renew(ctx, id, s) }
 	if !lapsed {
 		h.shared.refreshes.DoChan(string(id.key[:]), detached(h, flight))
 		return s, nil
 	}
 	fresh, err := h.once(ctx, id, flight)
-	if err == nil && now >= fresh.good { // it was a verdict's flight that we met
+	if err == nil && now >= fresh.open.good { // it was a verdict's flight that we met
 		fresh, err = h.once(ctx, id, flight)
 	}
-	if err == nil && now >= fresh.good {
+	if err != nil {
+		return nil, err
+	}
+	if now >= fresh.open.good {
 		return nil, errTryLater
 	}
-	return fresh, err
+	return fresh.open, nil
 }
 
 // once lets one flight serve all requests of a session that wait for the same.
 // The flight goes on when the request that began it is gone.
-func (h *Handler) once(ctx context.Context, id SessionID, flight func(context.Context) (*Session, error)) (*Session, error) {
+func (h *Handler) once(ctx context.Context, id SessionID, flight func(context.Context) (*Record, error)) (*Record, error) {
 	select {
 	case done := <-h.shared.refreshes.DoChan(string(id.key[:]), detached(h, flight)):
 		if done.Err != nil {
 			return nil, done.Err
 		}
-		return done.Val.(*Session), nil
+		return done.Val.(*Record), nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -116,85 +121,124 @@ func detached[T any](h *Handler, flight func(context.Context) (T, error)) func()
 
 // reverify reaches the verdict on a kept token anew, after keys or policy have
 // changed. A token that is refused now ends its session.
-func (h *Handler) reverify(ctx context.Context, id SessionID) (*Session, error) {
-	s, err := h.load(ctx, id)
-	if err != nil || s.stamp == h.verifier.Stamp() {
-		return s, err
-	}
-	next := *s
-	next.stamp = h.verifier.Stamp() // before the verdict: keys that change meanwhile ask for another
-	if _, err := h.verifier.Verify(ctx, s.jwt(), time.Now()); err != nil {
-		if errors.Is(err, verify.ErrInvalid) {
-			h.log.Info("session ended: its token is no longer accepted", zap.String("account_id", s.AccountID()), zap.Error(err))
-			return nil, h.end(ctx, id)
-		}
+func (h *Handler) reverify(ctx context.Context, id SessionID) (*Record, error) {
+	r, err := h.load(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	next.version++
-	return &next, h.replace(ctx, id, s, &next)
+	return h.judge(ctx, id, r)
 }
 
-// replace writes a session back, and tells a store that cannot from a session
-// that has ended meanwhile, which stays ended.
-func (h *Handler) replace(ctx context.Context, id SessionID, old, next *Session) error {
-	err := h.store.Replace(ctx, id, old.version, next)
-	if err != nil && !errors.Is(err, ErrNoSession) && !errors.Is(err, ErrConflict) {
-		return fmt.Errorf("%w: writing a session: %w", errStore, err)
+func (h *Handler) judge(ctx context.Context, id SessionID, r *Record) (*Record, error) {
+	if r.open.stamp == h.verifier.Stamp() {
+		return r, nil
 	}
-	return err
+	next := *r.open
+	next.stamp = h.verifier.Stamp() // before the verdict: keys that change meanwhile ask for another
+	_, err := h.verifier.Verify(ctx, next.jwt(), time.Now())
+	switch {
+	case errors.Is(err, verify.ErrInvalid):
+		h.log.Info("session ended: its token is no longer accepted", zap.String("account_id", next.AccountID()), zap.Error(err))
+		return nil, h.end(ctx, id.key)
+	case err != nil:
+		return nil, err
+	}
+	r, err = h.sessions.judged(ctx, id, r, &next)
+	return r, storeError("writing a session", err)
 }
 
-// renew exchanges the refresh token for a new ticket. What comes of it is one
-// of three: Kibo says no, and the session ends; Kibo is in trouble, and the
-// session lives on as long as its ticket; or there is a new ticket, written
-// before it is used, since the old refresh token may be dead by now.
-func (h *Handler) renew(ctx context.Context, id SessionID, seen *Session) (*Session, error) {
-	s, err := h.load(ctx, id)
+// renew exchanges the refresh token for a new ticket, once in all processes
+// that share the store. What comes of it is one of three: Kibo says no, and the
+// session ends; Kibo is in trouble, and the session lives on as long as its
+// ticket; or there is a new ticket, written before it is used, since the old
+// refresh token may be dead by now.
+func (h *Handler) renew(ctx context.Context, id SessionID, seen *Session) (*Record, error) {
+	unlock, err := h.sessions.lock(ctx, id.key)
+	if err != nil {
+		return nil, storeError("locking a session", err)
+	}
+	defer unlock()
+	r, err := h.sessions.ask(ctx, id)
 	switch {
 	case err != nil: // ended meanwhile, or cannot tell
-		return nil, err
-	case s.good > seen.good: // somebody was quicker, but perhaps without keys to judge by
-		return h.reverify(ctx, id)
-	case time.Now().UnixNano() < s.retryAt: // somebody was quicker, and in vain
+		return nil, storeError("loading a session", err)
+	case r.open.good > seen.good: // somebody was quicker, but perhaps without keys to judge by
+		return h.judge(ctx, id, r)
+	case time.Now().UnixMilli() < r.open.retryAt: // somebody was quicker, and in vain
 		return nil, errTryLater
 	}
+	s := r.open
 	ticket, err := h.kibo.Refresh(ctx, kibo.RefreshRequest{RefreshToken: s.header(fieldRefreshToken), AccountID: s.AccountID()})
 	if err != nil {
-		return h.notRenewed(ctx, id, s, err)
+		return h.notRenewed(ctx, id, r, err)
 	}
-	next, err := h.renewed(ctx, s, ticket)
+	next, unjudged := h.renewed(ctx, s, ticket)
 	switch {
-	case errors.Is(err, kibo.ErrRejected): // locked or inactive by now, says the ticket
-		return h.notRenewed(ctx, id, s, err)
-	case errors.Is(err, errBadTicket), errors.Is(err, verify.ErrInvalid), errors.Is(err, errSecondFactor):
-		h.log.Error("session ended: Kibo's new ticket cannot be trusted", zap.String("account_id", s.AccountID()), zap.Error(err))
-		return nil, h.end(ctx, id)
-	case err != nil && !errors.Is(err, verify.ErrKeysUnavailable):
+	case errors.Is(unjudged, kibo.ErrRejected): // locked or inactive by now, says the ticket
+		return h.notRenewed(ctx, id, r, unjudged)
+	case errors.Is(unjudged, errBadTicket), errors.Is(unjudged, verify.ErrInvalid), errors.Is(unjudged, errSecondFactor):
+		h.log.Error("session ended: Kibo's new ticket cannot be trusted", zap.String("account_id", s.AccountID()), zap.Error(unjudged))
+		return nil, h.end(ctx, id.key)
+	case unjudged != nil && !errors.Is(unjudged, verify.ErrKeysUnavailable):
+		return nil, unjudged
+	}
+	if r, err = h.save(ctx, id, r, next); err != nil {
 		return nil, err
 	}
-	if err := h.replace(ctx, id, s, next); err != nil {
-		return nil, err
+	return r, unjudged // without keys the new ticket is kept, but not used yet
+}
+
+// savePause is how long after a write that failed the next one is tried.
+const savePause = 250 * time.Millisecond
+
+// save writes a new ticket, and does not give up soon (for as long as Kibo may
+// take for an answer): nobody else has it, and the old one may be dead. A session that was only written for another reason
+// meanwhile takes the ticket; one that was refreshed meanwhile keeps its own.
+func (h *Handler) save(ctx context.Context, id SessionID, old *Record, next *Session) (*Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(h.Timeout))
+	defer cancel()
+	used := old.open.header(fieldRefreshToken)
+	for {
+		r, err := h.sessions.replace(ctx, id, old, next)
+		switch {
+		case err == nil, errors.Is(err, ErrNoSession): // what has ended stays ended
+			return r, err
+		case errors.Is(err, ErrConflict):
+			if r, err = h.sessions.ask(ctx, id); err == nil {
+				if old = r; r.open.header(fieldRefreshToken) != used {
+					return r, nil
+				}
+				continue
+			}
+		}
+		h.log.Warn("writing a new ticket; it is tried again", zap.Error(err))
+		select {
+		case <-time.After(savePause):
+		case <-ctx.Done():
+			return nil, storeError("writing a session", err)
+		}
 	}
-	return next, err // without keys the new ticket is kept, but not used yet
 }
 
 // notRenewed handles a refresh that failed.
-func (h *Handler) notRenewed(ctx context.Context, id SessionID, s *Session, err error) (*Session, error) {
+func (h *Handler) notRenewed(ctx context.Context, id SessionID, r *Record, err error) (*Record, error) {
 	if errors.Is(err, kibo.ErrRejected) {
-		h.log.Info("session ended: Kibo refused to refresh it", zap.String("account_id", s.AccountID()))
-		return nil, h.end(ctx, id)
+		h.log.Info("session ended: Kibo refused to refresh it", zap.String("account_id", r.open.AccountID()))
+		return nil, h.end(ctx, id.key)
 	}
 	said, _ := answerTo(err)
 	h.report(err, said)
-	next := *s
-	next.version++
-	next.retries = min(s.retries+1, 10)
-	next.retryAt = time.Now().Add(backoff(next.retries, waitFor(err, 0))).UnixNano()
-	if lost := h.replace(ctx, id, s, &next); lost != nil {
-		return nil, lost
+	next := *r.open
+	next.retries = min(next.retries+1, maxRetries)
+	next.retryAt = time.Now().Add(backoff(next.retries, waitFor(err, 0))).UnixMilli()
+	if _, lost := h.sessions.replace(ctx, id, r, &next); lost != nil {
+		return nil, storeError("writing a session", lost)
 	}
 	return nil, fmt.Errorf("%w: %w", errTryLater, err)
 }
+
+// maxRetries is where refreshes that failed in a row are counted no further.
+const maxRetries = 10
 
 // backoff is the pause after so many failures: doubled each time, with jitter,
 // and no shorter than Kibo asked for.
@@ -208,7 +252,6 @@ func backoff(failures uint8, asked time.Duration) time.Duration {
 // session whose token is still to be judged.
 func (h *Handler) renewed(ctx context.Context, s *Session, t *kibo.Ticket) (*Session, error) {
 	next := *s
-	next.version++
 	next.retries, next.retryAt = 0, 0
 	next.stamp = h.verifier.Stamp()
 	claims, err := h.trust(ctx, t)
@@ -242,19 +285,21 @@ func (h *Handler) setTimes(s *Session, t *kibo.Ticket, claims *verify.Claims) {
 		good = t.AccessExpires
 	}
 	left := time.Until(good)
-	s.good = nanos(good)
-	s.due = s.good - int64(min(time.Duration(h.Session.Refresh), left/2))
+	s.good = unixMilli(good)
+	s.due = s.good - min(time.Duration(h.Session.Refresh), left/2).Milliseconds()
 	switch {
 	case !t.RefreshExpires.IsZero():
-		s.refreshEnds = nanos(t.RefreshExpires)
+		s.refreshEnds = unixMilli(t.RefreshExpires)
 	case s.refreshEnds == 0 && t.RefreshToken != "":
-		s.refreshEnds = s.ends // Kibo gave no end: the session's own limit holds
+		s.refreshEnds = s.limit // Kibo gave no end: the session's own limit holds
 	}
 }
 
-func nanos(t time.Time) int64 {
+func unixMilli(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
-	return t.UnixNano()
+	return t.UnixMilli()
 }
+
+func millis(d caddy.Duration) int64 { return time.Duration(d).Milliseconds() }

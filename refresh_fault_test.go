@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
@@ -72,7 +74,7 @@ func TestRefreshOutage(t *testing.T) {
 			g := newGateway(t)
 			cookie := g.signIn(jane)
 			g.sim.Set(func(sw *kibosim.Switches) { sw.Faults["refresh"] = kibosim.Fault{Kind: kind} })
-			g.edit(cookie, func(s *Session) { s.due = ago(time.Second) })
+			g.edit(cookie, func(s *live) { s.due = ago(time.Second) })
 			g.wantServed(g.open(cookie), "1001")
 			g.settle(cookie)
 			g.wantPause(cookie)
@@ -82,12 +84,12 @@ func TestRefreshOutage(t *testing.T) {
 				g.settle(cookie)
 			}
 			g.wantRefreshes(calls) // it waits before it asks again
-			g.edit(cookie, func(s *Session) { lapse(s); s.retryAt = 0 })
+			g.edit(cookie, func(s *live) { lapse(s); s.retryAt = 0 })
 			g.wantUnavailable(g.open(cookie))
 			g.wantStormCalm(cookie)
 
 			g.sim.Set(func(sw *kibosim.Switches) { sw.Faults = nil })
-			g.edit(cookie, func(s *Session) { s.retryAt = ago(time.Second) })
+			g.edit(cookie, func(s *live) { s.retryAt = ago(time.Second) })
 			g.wantServed(g.open(cookie), "1001")
 			if s := g.session(cookie); s.retries != 0 || s.retryAt != 0 {
 				t.Errorf("after recovery: %d failures, want 0", s.retries)
@@ -112,11 +114,11 @@ func (g *gateway) wantUnavailable(o outcome) {
 // any test takes.
 func (g *gateway) wantPause(cookie string) {
 	g.t.Helper()
-	if s := g.session(cookie); s == nil || s.retries == 0 || s.retryAt < s.seen+int64(firstBackoff) {
+	if s := g.session(cookie); s == nil || s.retries == 0 || s.retryAt < s.Seen+firstBackoff.Milliseconds() {
 		g.t.Errorf("the next try is not put off: %+v", s)
 		return
 	}
-	g.edit(cookie, func(s *Session) { s.retryAt = ago(-time.Hour) })
+	g.edit(cookie, func(s *live) { s.retryAt = ago(-time.Hour) })
 }
 
 // wantStormCalm checks that many requests of a lapsed session do not all ask.
@@ -141,8 +143,8 @@ func TestLatecomerInAnOutage(t *testing.T) {
 	cookie := g.signIn(jane)
 	g.edit(cookie, lapse)
 	seen := g.session(cookie)
-	g.edit(cookie, func(s *Session) { s.retryAt = ago(-time.Hour) })
-	if _, err := g.renew(t.Context(), g.id(cookie), seen); !errors.Is(err, errTryLater) {
+	g.edit(cookie, func(s *live) { s.retryAt = ago(-time.Hour) })
+	if _, err := g.renew(t.Context(), g.id(cookie), seen.Session); !errors.Is(err, errTryLater) {
 		t.Errorf("renew: %v, want errTryLater", err)
 	}
 	g.wantRefreshes(0)
@@ -158,7 +160,7 @@ func TestRefreshIsLimited(t *testing.T) {
 		t.Errorf("status %d, Retry-After %q, want 429 or 503 and 90", o.Code, o.Header().Get("Retry-After"))
 	}
 	s := g.session(cookie)
-	if s == nil || time.Until(time.Unix(0, s.retryAt)) < 80*time.Second {
+	if s == nil || time.Until(time.UnixMilli(s.retryAt)) < 80*time.Second {
 		t.Error("the pause that Kibo asked for is not kept")
 	}
 	g.open(cookie)
@@ -182,7 +184,7 @@ func TestLogoutDuringRefresh(t *testing.T) {
 }
 
 func TestStoreFailsDuringRefresh(t *testing.T) {
-	g := newGateway(t)
+	g := newGateway(t, func(h *Handler) { h.Timeout = caddy.Duration(time.Second) })
 	cookie := g.signIn(jane)
 	g.edit(cookie, lapse)
 	store := g.breakStore()
@@ -194,10 +196,51 @@ func TestStoreFailsDuringRefresh(t *testing.T) {
 	}
 }
 
+// A failover takes seconds; the new ticket, which nobody else has, outlasts it.
+func TestTicketIsSavedWhenTheStoreIsBack(t *testing.T) {
+	g := newGateway(t)
+	cookie := g.signIn(jane)
+	g.edit(cookie, lapse)
+	store := g.breakStore()
+	failures := 3
+	store.replaceFault = func() error {
+		if failures--; failures >= 0 {
+			return errors.New("no master")
+		}
+		return nil
+	}
+	g.wantServed(g.open(cookie), "1001")
+	g.wantRefreshes(1)
+	if s := g.session(cookie); s == nil || s.good < ago(0) {
+		t.Error("the new ticket was lost")
+	}
+}
+
+// What is written for another reason while a ticket is fetched does not cost
+// the ticket.
+func TestTicketMeetsAnotherWrite(t *testing.T) {
+	g := newGateway(t)
+	cookie := g.signIn(jane)
+	g.edit(cookie, lapse)
+	kibo := g.holdUp("/refresh")
+	done := make(chan outcome)
+	go func() { done <- g.open(cookie) }()
+	kibo.await(t)
+	old := g.session(cookie)
+	if _, err := g.sessions.replace(t.Context(), g.id(cookie), old.Record, old.Session); err != nil {
+		t.Fatal(err)
+	}
+	close(kibo.goOn)
+	g.wantServed(<-done, "1001")
+	if s := g.session(cookie); s.header(fieldRefreshToken) == old.header(fieldRefreshToken) {
+		t.Error("the new ticket was lost")
+	}
+}
+
 func TestStoreThatCannotNoteActivityServes(t *testing.T) {
 	g := newGateway(t)
 	cookie := g.signIn(jane)
-	g.edit(cookie, func(s *Session) { s.seen = ago(10 * time.Minute) })
+	g.edit(cookie, func(s *live) { s.Seen = ago(10 * time.Minute) })
 	g.breakStore().touch = errors.New("disk is full")
 	g.wantServed(g.open(cookie), "1001")
 	if g.logs.FilterMessage("noting a session's activity").Len() != 1 {
@@ -209,12 +252,12 @@ func TestStoreThatCannotNoteActivityServes(t *testing.T) {
 func TestVerdictIsReachedAnew(t *testing.T) {
 	g := newGateway(t)
 	cookie := g.signIn(jane)
-	g.edit(cookie, func(s *Session) { s.stamp = 1 })
+	g.edit(cookie, func(s *live) { s.stamp = 1 })
 	g.wantServed(g.open(cookie), "1001")
 	if s := g.session(cookie); s.stamp != g.verifier.Stamp() {
 		t.Error("the new verdict is not kept")
 	}
-	g.edit(cookie, func(s *Session) { s.stamp = 1; lapse(s) })
+	g.edit(cookie, func(s *live) { s.stamp = 1; lapse(s) })
 	g.wantServed(g.open(cookie), "1001") // refreshed, not ended for its old token
 	g.wantRefreshes(1)
 
@@ -238,8 +281,9 @@ func TestKeysAreUnavailable(t *testing.T) {
 	if s := g.session(cookie); s == nil || s.stamp != 0 || s.header(fieldRefreshToken) == seen.header(fieldRefreshToken) {
 		t.Error("the new ticket was not kept, or is taken for verified")
 	}
-	late := seen.aged(time.Hour) // a request that looked before the ticket came
-	if s, err := g.renew(t.Context(), g.id(cookie), late); !errors.Is(err, verify.ErrKeysUnavailable) {
+	late := *seen.Session // a request that looked before the ticket came
+	late.good -= time.Hour.Milliseconds()
+	if s, err := g.renew(t.Context(), g.id(cookie), &late); !errors.Is(err, verify.ErrKeysUnavailable) {
 		t.Errorf("renew = %v, %v: a token that nobody has verified is admitted", s, err)
 	}
 	g.wantUnavailable(g.open(cookie))

@@ -55,7 +55,7 @@ func (g *gateway) wantRefreshes(want int) {
 func TestRefreshBesideTheRequest(t *testing.T) {
 	g := newGateway(t)
 	cookie := g.signIn(jane)
-	g.edit(cookie, func(s *Session) { s.due = ago(time.Second) })
+	g.edit(cookie, func(s *live) { s.due = ago(time.Second) })
 	old := g.session(cookie)
 	kibo := g.holdUp("/refresh")
 	for range 5 {
@@ -66,8 +66,8 @@ func TestRefreshBesideTheRequest(t *testing.T) {
 	g.settle(cookie)
 	g.wantRefreshes(1)
 	fresh := g.session(cookie)
-	if fresh.version != old.version+1 || fresh.header(fieldRefreshToken) == old.header(fieldRefreshToken) {
-		t.Errorf("version %d, want %d and a new refresh token", fresh.version, old.version+1)
+	if fresh.Version != old.Version+1 || fresh.header(fieldRefreshToken) == old.header(fieldRefreshToken) {
+		t.Errorf("version %d, want %d and a new refresh token", fresh.Version, old.Version+1)
 	}
 	g.wantServed(g.open(cookie), "1001")
 	g.settle(cookie)
@@ -82,10 +82,10 @@ func TestRefreshOfALapsedTicket(t *testing.T) {
 	g.wantServed(g.open(cookie), "1001")
 	g.wantRefreshes(1)
 	s := g.session(cookie)
-	if s.ends != old.ends || s.created != old.created || s.seen < old.seen || s.remembered != old.remembered || s.idle != old.idle {
+	if s.limit != old.limit || s.Created != old.Created || s.Seen < old.Seen || s.remembered != old.remembered || s.Idle != old.Idle {
 		t.Error("a refresh moved the session's limits")
 	}
-	if now := time.Now().UnixNano(); s.good <= now || s.due <= now || s.due >= s.good || s.refreshEnds <= s.good {
+	if now := time.Now().UnixMilli(); s.good <= now || s.due <= now || s.due >= s.good || s.refreshEnds <= s.good {
 		t.Errorf("good %d, due %d, refresh ends %d: want due < good < end, all to come", s.good-now, s.due-now, s.refreshEnds-now)
 	}
 	if o := g.open(cookie); o.cookie(g.cookies.session) != nil {
@@ -141,12 +141,12 @@ func TestVisitorLeavesDuringRefresh(t *testing.T) {
 func TestNoRefreshToken(t *testing.T) {
 	tests := []struct {
 		name   string
-		change func(*Session)
+		change func(*live)
 		served bool
 	}{
-		{"none, ticket good", func(s *Session) { s.without(fieldRefreshToken); s.due = ago(time.Second) }, true},
-		{"none, ticket lapsed", func(s *Session) { s.without(fieldRefreshToken); lapse(s) }, false},
-		{"ended, ticket good", func(s *Session) { s.refreshEnds, s.due = ago(time.Second), ago(time.Second) }, true},
+		{"none, ticket good", func(s *live) { s.without(fieldRefreshToken); s.due = ago(time.Second) }, true},
+		{"none, ticket lapsed", func(s *live) { s.without(fieldRefreshToken); lapse(s) }, false},
+		{"ended, ticket good", func(s *live) { s.refreshEnds, s.due = ago(time.Second), ago(time.Second) }, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -208,12 +208,12 @@ func TestActivityIsNotedOnceAMinute(t *testing.T) {
 		idleFor time.Duration
 		noted   bool
 	}{{30 * time.Second, false}, {61 * time.Second, true}, {59 * time.Minute, true}} {
-		g.edit(cookie, func(s *Session) { s.seen = ago(tt.idleFor) })
+		g.edit(cookie, func(s *live) { s.Seen = ago(tt.idleFor) })
 		before := g.session(cookie)
 		g.wantServed(g.open(cookie), "1001")
 		after := g.session(cookie)
-		if noted := after.seen != before.seen; noted != tt.noted || after.version != before.version {
-			t.Errorf("after %s: noted %v, version %d, want %v and %d", tt.idleFor, noted, after.version, tt.noted, before.version)
+		if noted := after.Seen != before.Seen; noted != tt.noted || after.Version != before.Version {
+			t.Errorf("after %s: noted %v, version %d, want %v and %d", tt.idleFor, noted, after.Version, tt.noted, before.Version)
 		}
 	}
 }
@@ -222,12 +222,12 @@ func TestActivityIsNotedOnceAMinute(t *testing.T) {
 func TestSessionLimits(t *testing.T) {
 	tests := []struct {
 		name   string
-		change func(*Session)
+		change func(*live)
 		ended  bool
 	}{
-		{"idle for less", func(s *Session) { s.seen = ago(59 * time.Minute) }, false},
-		{"idle for too long", func(s *Session) { s.seen, s.idle = ago(time.Hour), 0 }, true},
-		{"remembered, idle for days", func(s *Session) { s.seen, s.idle, s.remembered = ago(72*time.Hour), 0, true }, false},
+		{"idle for less", func(s *live) { s.Seen = ago(59 * time.Minute) }, false},
+		{"idle for too long", func(s *live) { s.Seen, s.Idle = ago(time.Hour), 0 }, true},
+		{"remembered, idle for days", func(s *live) { s.Seen, s.Idle, s.remembered = ago(72*time.Hour), 0, true }, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -246,10 +246,13 @@ func TestSessionLimits(t *testing.T) {
 func TestAbsoluteLimitHoldsForEverybody(t *testing.T) {
 	h := goodHandler()
 	h.setDefaults()
-	const now = int64(time.Hour)
-	for _, s := range []*Session{{ends: now + 1, seen: now}, {ends: now, seen: now}, {ends: now, seen: now, remembered: true}} {
-		if got, want := h.ended(s, now), now >= s.ends; got != want {
-			t.Errorf("ended = %v, %d ns before the limit, remembered %v; want %v", got, s.ends-now, s.remembered, want)
+	const now = int64(1_000_000)
+	for _, r := range []*Record{
+		{Ends: now + 1, Seen: now, open: new(Session)}, {Ends: now, Seen: now, open: new(Session)},
+		{Ends: now, Seen: now, open: &Session{remembered: true}},
+	} {
+		if got, want := h.ended(r, now), now >= r.Ends; got != want {
+			t.Errorf("ended = %v, %d ms before the limit, remembered %v; want %v", got, r.Ends-now, r.open.remembered, want)
 		}
 	}
 }
@@ -258,7 +261,7 @@ func TestAbsoluteLimitHoldsForEverybody(t *testing.T) {
 func TestRefreshKeepsWhatKiboLeavesOut(t *testing.T) {
 	g := newGateway(t)
 	s := g.session(g.signIn(jane))
-	next, err := g.renewed(t.Context(), s, &kibo.Ticket{JWT: g.sim.Issue("", jane), AccessToken: "new"})
+	next, err := g.renewed(t.Context(), s.Session, &kibo.Ticket{JWT: g.sim.Issue("", jane), AccessToken: "new"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,17 +300,17 @@ func TestTicketTimes(t *testing.T) {
 	h := goodHandler()
 	h.setDefaults()
 	for _, tt := range tests {
-		s := &Session{ends: in(24 * time.Hour).UnixNano()}
+		s := &Session{limit: in(24 * time.Hour).UnixMilli()}
 		h.setTimes(s, &kibo.Ticket{RefreshToken: "r", AccessExpires: tt.access, RefreshExpires: tt.refresh}, &verify.Claims{Expires: in(tt.token)})
-		due := time.Unix(0, s.due).Sub(in(tt.due)).Abs()
-		if s.good != in(tt.good).UnixNano() || due > time.Minute/2 || s.refreshEnds != tt.refresh.UnixNano() {
-			t.Errorf("%s: good in %s, due in %s, want %s and %s", tt.name, time.Unix(0, s.good).Sub(now), time.Unix(0, s.due).Sub(now), tt.good, tt.due)
+		due := time.UnixMilli(s.due).Sub(in(tt.due)).Abs()
+		if s.good != in(tt.good).UnixMilli() || due > time.Minute/2 || s.refreshEnds != tt.refresh.UnixMilli() {
+			t.Errorf("%s: good in %s, due in %s, want %s and %s", tt.name, time.UnixMilli(s.good).Sub(now), time.UnixMilli(s.due).Sub(now), tt.good, tt.due)
 		}
 	}
-	s := &Session{ends: 7}
+	s := &Session{limit: 7}
 	h.setTimes(s, &kibo.Ticket{RefreshToken: "r"}, &verify.Claims{Expires: in(time.Hour)})
-	if s.refreshEnds != s.ends {
-		t.Errorf("without an end the refresh token ends at %d, want the session's %d", s.refreshEnds, s.ends)
+	if s.refreshEnds != s.limit {
+		t.Errorf("without an end the refresh token ends at %d, want the session's %d", s.refreshEnds, s.limit)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
@@ -99,26 +98,28 @@ var fieldNames = [firstSecret]string{
 
 const bearerPrefix = "Bearer "
 
-// Session binds a browser to a ticket. It is immutable: a refresh, a touch
-// and a new verdict replace it whole, so that requests read it without locks.
-// All its text is one string, which keeps a million sessions cheap for the
-// garbage collector. Times are Unix nanoseconds; zero means none.
+// Session is what a session is about: the customer, the ticket, and the verdict
+// on it. It is immutable: a refresh and a new verdict replace it whole, so that
+// requests read it without locks. All its text is one string, which keeps a
+// million sessions cheap for the garbage collector. Times are Unix
+// milliseconds; zero means none. When it was used and which version it is, is
+// in its Record.
 type Session struct {
-	version     uint64 // counts tickets and verdicts; what Replace compares
-	stamp       uint64 // the verifier's stamp under which the verdict was reached
-	created     int64  // sign-in
-	ends        int64  // absolute limit; a refresh never moves it
-	seen        int64  // last activity, written at most once a minute
-	idle        int64  // idle limit in nanoseconds as of the sign-in; 0: none
+	stamp       uint64 // the verifier's stamp under which the verdict was reached, in this process
+	limit       int64  // absolute limit; a refresh never moves it
 	good        int64  // end of the ticket: earliest of JWT, user claims, access token
 	due         int64  // when to refresh it
 	refreshEnds int64  // end of the refresh token
 	retryAt     int64  // no refresh before this, after one that failed
 	retries     uint8  // refreshes that failed in a row
 	remembered  bool   // the customer asked to be remembered: no idle limit
-	at          [fieldCount]uint32
+	at          [fieldCount]uint16
 	text        string // realm, then the fields; at[f] is where field f ends
 }
+
+// maxToken bounds an access token and a refresh token, in bytes; a whole
+// session's text stays below 64 KiB.
+const maxToken = 16 << 10
 
 // customer is what a session is made from: text by field, secrets included.
 type customer [fieldCount]string
@@ -126,19 +127,24 @@ type customer [fieldCount]string
 // pack fills the session's text. Header-bound fields are kept in the form in
 // which they go into a header, so that a request does no encoding.
 func (s *Session) pack(realm string, c *customer) {
-	var b strings.Builder
-	size := realmLen
-	for f := range c {
-		if field(f) < firstSecret {
-			c[f] = encodeField(c[f])
-		}
-		size += len(c[f])
+	for f := range firstSecret {
+		c[f] = encodeField(c[f])
 	}
+	s.fill(realm, c)
+}
+
+// fill puts fields together that have that form already.
+func (s *Session) fill(realm string, c *customer) {
+	size := len(realm)
+	for _, text := range c {
+		size += len(text)
+	}
+	var b strings.Builder
 	b.Grow(size)
 	b.WriteString(realm)
 	for f, text := range c {
 		b.WriteString(text)
-		s.at[f] = uint32(b.Len())
+		s.at[f] = uint16(b.Len())
 	}
 	s.text = b.String()
 }
@@ -146,7 +152,7 @@ func (s *Session) pack(realm string, c *customer) {
 // header returns field f as it may stand in a header: visible ASCII, percent
 // encoding for the rest.
 func (s *Session) header(f field) string {
-	from := uint32(realmLen)
+	from := uint16(realmLen)
 	if f > 0 {
 		from = s.at[f-1]
 	}
@@ -165,9 +171,9 @@ func (s *Session) plain(f field) string {
 	return text
 }
 
-// CustomerKey names the customer of a session in every store: realm and
+// customerKey names the customer of a session in every store: realm and
 // account ID. It holds no secret.
-func (s *Session) CustomerKey() string { return s.text[:s.at[fieldAccountID]] }
+func (s *Session) customerKey() string { return s.text[:s.at[fieldAccountID]] }
 
 // jwt returns the ticket's jwtAccessToken.
 func (s *Session) jwt() string { return strings.TrimPrefix(s.header(fieldBearer), bearerPrefix) }
@@ -175,32 +181,15 @@ func (s *Session) jwt() string { return strings.TrimPrefix(s.header(fieldBearer)
 // AccountID is the customer's account number at Kibo.
 func (s *Session) AccountID() string { return s.header(fieldAccountID) }
 
-// Version counts the writes to a session that Replace guards.
-func (s *Session) Version() uint64 { return s.version }
-
-// Expires is the moment after which no store needs to keep the session: the
-// earliest of its absolute limit, its idle limit and the end of its refresh
-// token; a session without a refresh token ends with its ticket.
-func (s *Session) Expires() time.Time {
-	end := min(s.ends, max(s.refreshEnds, s.good))
-	if s.idle > 0 {
-		end = min(end, s.seen+s.idle)
-	}
-	return time.Unix(0, end)
-}
+// ends is the moment from which there is nothing left of the session: its
+// absolute limit, or the end of its refresh token, or, without one, of its ticket.
+func (s *Session) ends() int64 { return min(s.limit, max(s.refreshEnds, s.good)) }
 
 // String keeps tickets out of logs, those of a copy too.
 func (Session) String() string { return "Session(redacted)" }
 
 // GoString keeps tickets out of logs.
 func (s Session) GoString() string { return s.String() }
-
-// touched returns the session as of its latest activity.
-func (s *Session) touched(at int64) *Session {
-	t := *s
-	t.seen = max(t.seen, at)
-	return &t
-}
 
 // maxFieldLen bounds what one identity header may hold.
 const maxFieldLen = 1024

@@ -30,8 +30,8 @@ func testCustomer() *customer {
 // testSession lives for an hour.
 func testSession(realm string, c *customer) *Session {
 	now := time.Now()
-	s := &Session{version: 1, created: now.UnixNano(), seen: now.UnixNano(), ends: now.Add(time.Hour).UnixNano()}
-	s.good, s.due, s.refreshEnds = s.ends, s.ends, s.ends
+	s := &Session{limit: now.Add(time.Hour).UnixMilli()}
+	s.good, s.due, s.refreshEnds = s.limit, s.limit, s.limit
 	s.pack(realm, c)
 	return s
 }
@@ -64,17 +64,17 @@ func TestPackOfNothing(t *testing.T) {
 			t.Errorf("plain(%d) = %q, want nothing", f, got)
 		}
 	}
-	if got := s.CustomerKey(); got != testRealm {
-		t.Errorf("CustomerKey() = %q, want the realm", got)
+	if got := s.customerKey(); got != testRealm {
+		t.Errorf("customerKey() = %q, want the realm", got)
 	}
 }
 
 func TestCustomerKeyKeepsRealmsApart(t *testing.T) {
 	one, other := testSession(testRealm, testCustomer()), testSession("realm-0002..", testCustomer())
-	if got, want := one.CustomerKey(), testRealm+"1001"; got != want {
-		t.Errorf("CustomerKey() = %q, want %q", got, want)
+	if got, want := one.customerKey(), testRealm+"1001"; got != want {
+		t.Errorf("customerKey() = %q, want %q", got, want)
 	}
-	if one.CustomerKey() == other.CustomerKey() {
+	if one.customerKey() == other.customerKey() {
 		t.Error("customers of two realms have one key")
 	}
 }
@@ -160,11 +160,11 @@ func TestSecretsInPrint(t *testing.T) {
 	}
 }
 
-func TestExpires(t *testing.T) {
-	const hour = int64(time.Hour)
+func TestSessionEnds(t *testing.T) {
+	const hour = int64(3_600_000)
 	tests := []struct {
-		name                          string
-		ends, good, refreshEnds, want int64
+		name                           string
+		limit, good, refreshEnds, want int64
 	}{
 		{"refresh token outlives the session", 24 * hour, hour, 48 * hour, 24 * hour},
 		{"refresh token ends first", 24 * hour, hour, 12 * hour, 12 * hour},
@@ -172,22 +172,30 @@ func TestExpires(t *testing.T) {
 		{"ticket outlives its refresh token", 24 * hour, 2 * hour, hour, 2 * hour},
 	}
 	for _, tt := range tests {
-		s := &Session{ends: tt.ends, good: tt.good, refreshEnds: tt.refreshEnds}
-		if got := s.Expires().UnixNano(); got != tt.want {
-			t.Errorf("%s: Expires() = %v, want %v", tt.name, time.Duration(got), time.Duration(tt.want))
+		s := &Session{limit: tt.limit, good: tt.good, refreshEnds: tt.refreshEnds}
+		if got := s.ends(); got != tt.want {
+			t.Errorf("%s: ends() = %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestRecordExpires(t *testing.T) {
+	for _, tt := range []struct{ seen, idle, ends, want int64 }{{10, 5, 100, 15}, {10, 0, 100, 100}, {98, 5, 100, 100}} {
+		if got := (&Record{Seen: tt.seen, Idle: tt.idle, Ends: tt.ends}).Expires(); got != tt.want {
+			t.Errorf("seen %d, idle %d, ends %d: Expires() = %d, want %d", tt.seen, tt.idle, tt.ends, got, tt.want)
 		}
 	}
 }
 
 func TestTouchNeverGoesBack(t *testing.T) {
-	s := &Session{version: 7, seen: 100}
+	r := &Record{Version: 7, Seen: 100}
 	for at, want := range map[int64]int64{50: 100, 100: 100, 150: 150} {
-		if got := s.touched(at); got.seen != want || got.version != 7 {
-			t.Errorf("touched(%d): seen %d, version %d, want %d and 7", at, got.seen, got.version, want)
+		if got := r.Touched(at); got.Seen != want || got.Version != 7 {
+			t.Errorf("Touched(%d): seen %d, version %d, want %d and 7", at, got.Seen, got.Version, want)
 		}
 	}
-	if s.seen != 100 {
-		t.Error("touched changed a session that others read")
+	if r.Seen != 100 {
+		t.Error("Touched changed a record that others read")
 	}
 }
 

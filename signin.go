@@ -32,21 +32,15 @@ func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool) (*si
 		return nil, err
 	}
 	now := time.Now()
-	life := h.Session.Lifetime
+	life, idle := h.Session.Lifetime, h.Session.Idle
 	if remember {
-		life = h.Session.Remember
+		life, idle = h.Session.Remember, 0
 	}
-	s := &Session{
-		version: 1, stamp: stamp, remembered: remember,
-		created: now.UnixNano(), seen: now.UnixNano(), ends: now.Add(time.Duration(life)).UnixNano(),
-	}
-	if !remember {
-		s.idle = int64(h.Session.Idle)
-	}
+	s := &Session{stamp: stamp, remembered: remember, limit: now.Add(time.Duration(life)).UnixMilli()}
 	s.pack(h.realm, customerOf(t, claims))
 	h.setTimes(s, t, claims)
 	id := newSessionID(h.realm)
-	if err := h.store.Create(ctx, id, s); err != nil {
+	if err := h.sessions.create(ctx, id, newRecord(s, now, time.Duration(idle))); err != nil {
 		return nil, fmt.Errorf("%w: saving a new session: %w", errStore, err)
 	}
 	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember))
@@ -65,6 +59,8 @@ func (h *Handler) trust(ctx context.Context, t *kibo.Ticket) (*verify.Claims, er
 		return nil, kibo.ErrRejected
 	case t.JWT == "":
 		return nil, fmt.Errorf("%w: it has no jwtAccessToken", errBadTicket)
+	case len(t.AccessToken) > maxToken, len(t.RefreshToken) > maxToken:
+		return nil, fmt.Errorf("%w: a token has more than %d bytes", errBadTicket, maxToken)
 	}
 	claims, err := h.verifier.Verify(ctx, t.JWT, time.Now())
 	switch {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,32 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/patrickmn/go-cache"
 )
-
-// sessionStore keeps sessions. Any error that is not one of the above means that the
-// store could not answer: the request must not be admitted, and the browser's
-// cookie must be left alone. Methods are called by many requests at once; a
-// call returns soon after ctx ends.
-type sessionStore interface {
-	// Load returns the session saved under id. If there is none, or it has
-	// expired, the error is ErrNoSession.
-	Load(ctx context.Context, id SessionID) (*Session, error)
-	// Create saves a new session. Once it has returned, the session outlives
-	// whatever the store promises to outlive: only then is a sign-in answered.
-	// A store never evicts a live session to make room: it returns ErrStoreFull.
-	Create(ctx context.Context, id SessionID, s *Session) error
-	// Replace puts next in the place of the session with the given version.
-	// It returns ErrNoSession if the session has ended, and never brings it
-	// back; ErrConflict if its version is another one by now. Activity that
-	// Touch has recorded is kept.
-	Replace(ctx context.Context, id SessionID, version uint64, next *Session) error
-	// Touch records activity. It leaves the version alone.
-	Touch(ctx context.Context, id SessionID, at time.Time) error
-	// Delete ends a session. To end one that is not there is no error.
-	Delete(ctx context.Context, key Key) error
-	// DeleteCustomer ends every session of a customer, named as
-	// Session.CustomerKey does, and says how many there were.
-	DeleteCustomer(ctx context.Context, customer string) (int, error)
-}
 
 // defaultMaxSessions bounds the memory store: at under 3 kB a session, a
 // million take less than 3 GB.
@@ -225,7 +201,7 @@ func (m *memory) sweep() {
 // forget follows a session out of the cache, whatever took it out.
 func (m *memory) forget(key string, value any) {
 	m.count.Add(-1)
-	ix, name := m.indexOf(value.(*Session).CustomerKey())
+	ix, name := m.indexOf(value.(*Record).Customer)
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	if keys := ix.keys[name].without(key); keys.first != "" {
@@ -242,18 +218,21 @@ func (m *memory) indexOf(customer string) (*customerIndex, uint64) {
 
 func (m *memory) shardOf(key *Key) *shard { return &m.shards[key[0]] }
 
+// keepsOpen says that records need no seal: they do not leave this process.
+func (*memory) keepsOpen() {}
+
 // Load implements Store. It takes no lock but the read lock of one shard.
-func (m *memory) Load(_ context.Context, id SessionID) (*Session, error) {
-	v, ok := m.shardOf(&id.key).cache.Get(string(id.key[:]))
+func (m *memory) Load(_ context.Context, key Key) (*Record, error) {
+	v, ok := m.shardOf(&key).cache.Get(string(key[:]))
 	if !ok {
 		return nil, ErrNoSession
 	}
-	return v.(*Session), nil
+	return v.(*Record), nil
 }
 
 // Create implements Store.
-func (m *memory) Create(_ context.Context, id SessionID, s *Session) error {
-	ttl := time.Until(s.Expires())
+func (m *memory) Create(_ context.Context, key Key, r *Record) error {
+	ttl := r.left()
 	if ttl <= 0 {
 		return ErrNoSession
 	}
@@ -261,52 +240,62 @@ func (m *memory) Create(_ context.Context, id SessionID, s *Session) error {
 		m.count.Add(-1)
 		return ErrStoreFull
 	}
-	sh, key := m.shardOf(&id.key), string(id.key[:])
+	sh, name := m.shardOf(&key), string(key[:])
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.cache.Set(key, s, ttl)
-	ix, name := m.indexOf(s.CustomerKey())
+	if _, taken := sh.cache.Get(name); taken {
+		m.count.Add(-1)
+		return ErrConflict
+	}
+	sh.cache.Delete(name) // one that has ended, but was not swept yet
+	sh.cache.Set(name, r, ttl)
+	ix, customer := m.indexOf(r.Customer)
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.keys[name] = ix.keys[name].with(key)
+	ix.keys[customer] = ix.keys[customer].with(name)
 	return nil
 }
 
+// left is how long a record lasts if it is not used.
+func (r *Record) left() time.Duration { return time.Until(time.UnixMilli(r.Expires())) }
+
 // Replace implements Store.
-func (m *memory) Replace(_ context.Context, id SessionID, version uint64, next *Session) error {
-	return m.update(id, func(old *Session) (*Session, error) {
-		if old.version != version {
+func (m *memory) Replace(_ context.Context, key Key, version uint64, next *Record) error {
+	return m.update(key, func(old *Record) (*Record, error) {
+		if old.Version != version {
 			return nil, ErrConflict
 		}
-		return next.touched(old.seen), nil
+		if old.Seen > next.Seen {
+			return next.Touched(old.Seen), nil
+		}
+		return next, nil
 	})
 }
 
 // Touch implements Store.
-func (m *memory) Touch(_ context.Context, id SessionID, at time.Time) error {
-	return m.update(id, func(old *Session) (*Session, error) { return old.touched(at.UnixNano()), nil })
+func (m *memory) Touch(_ context.Context, key Key, at int64) error {
+	return m.update(key, func(old *Record) (*Record, error) { return old.Touched(at), nil })
 }
 
-// update replaces a session that is there.
-func (m *memory) update(id SessionID, change func(*Session) (*Session, error)) error {
-	sh := m.shardOf(&id.key)
+// update replaces a record that is there.
+func (m *memory) update(key Key, change func(*Record) (*Record, error)) error {
+	sh, name := m.shardOf(&key), string(key[:])
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	key := string(id.key[:])
-	v, ok := sh.cache.Get(key)
+	v, ok := sh.cache.Get(name)
 	if !ok {
 		return ErrNoSession
 	}
-	next, err := change(v.(*Session))
+	next, err := change(v.(*Record))
 	if err != nil {
 		return err
 	}
-	ttl := time.Until(next.Expires())
+	ttl := next.left()
 	if ttl <= 0 {
-		sh.cache.Delete(key)
+		sh.cache.Delete(name)
 		return ErrNoSession
 	}
-	sh.cache.Set(key, next, ttl)
+	sh.cache.Set(name, next, ttl)
 	return nil
 }
 
@@ -319,28 +308,45 @@ func (m *memory) Delete(_ context.Context, key Key) error {
 	return nil
 }
 
-// DeleteCustomer implements Store.
-func (m *memory) DeleteCustomer(_ context.Context, customer string) (int, error) {
+// List implements Store. A list of all copies one shard after the other.
+func (m *memory) List(_ context.Context, customer string) iter.Seq2[Listed, error] {
+	return func(yield func(Listed, error) bool) {
+		if customer != "" {
+			m.listed(m.keysOf(customer), customer, yield)
+			return
+		}
+		for i := range m.shards {
+			if !m.listed(slices.Collect(maps.Keys(m.shards[i].cache.Items())), "", yield) {
+				return
+			}
+		}
+	}
+}
+
+func (m *memory) keysOf(customer string) []string {
 	ix, name := m.indexOf(customer)
 	ix.mu.Lock()
-	keys := ix.keys[name].all()
-	ix.mu.Unlock()
-	ended := 0
+	defer ix.mu.Unlock()
+	return ix.keys[name].all()
+}
+
+// listed yields what is under keys, as far as it is the customer's.
+func (m *memory) listed(keys []string, customer string, yield func(Listed, error) bool) bool {
 	for _, key := range keys {
-		sh := &m.shards[key[0]]
-		sh.mu.Lock()
-		if v, ok := sh.cache.Get(key); ok && v.(*Session).CustomerKey() == customer {
-			sh.cache.Delete(key)
-			ended++
+		v, ok := m.shards[key[0]].cache.Get(key)
+		if !ok || (customer != "" && v.(*Record).Customer != customer) {
+			continue
 		}
-		sh.mu.Unlock()
+		if !yield(Listed{Key([]byte(key)), v.(*Record)}, nil) {
+			return false
+		}
 	}
-	return ended, nil
+	return true
 }
 
 // Interface guards
 var (
-	_ sessionStore          = (*MemoryStore)(nil)
+	_ Store                 = (*MemoryStore)(nil)
 	_ caddy.Provisioner     = (*MemoryStore)(nil)
 	_ caddy.CleanerUpper    = (*MemoryStore)(nil)
 	_ caddyfile.Unmarshaler = (*MemoryStore)(nil)

@@ -22,98 +22,61 @@ func testMemory(t testing.TB, limit int) *memory {
 	return m
 }
 
-// sessionOf is a session of the customer with an account number.
-func sessionOf(account string) *Session {
-	return testSession(testRealm, &customer{fieldAccountID: account})
+// recordOf is a session of the customer with an account number, for an hour.
+func recordOf(account string) *Record {
+	return newRecord(testSession(testRealm, &customer{fieldAccountID: account}), time.Now(), 0)
 }
 
-func mustCreate(t testing.TB, m *memory, s *Session) SessionID {
+func mustCreate(t testing.TB, m *memory, r *Record) Key {
 	t.Helper()
-	id := newSessionID(testRealm)
-	if err := m.Create(t.Context(), id, s); err != nil {
+	key := newSessionID(testRealm).key
+	if err := m.Create(t.Context(), key, r); err != nil {
 		t.Fatalf("Create: %v", err)
 	}
-	return id
+	return key
 }
 
 // wantGone checks that nothing knows a session any more.
-func wantGone(t *testing.T, m *memory, id SessionID) {
+func wantGone(t *testing.T, m *memory, key Key) {
 	t.Helper()
 	ctx := t.Context()
-	if s, err := m.Load(ctx, id); !errors.Is(err, ErrNoSession) || s != nil {
+	if s, err := m.Load(ctx, key); !errors.Is(err, ErrNoSession) || s != nil {
 		t.Errorf("Load of an ended session = %v, %v, want ErrNoSession", s, err)
 	}
-	if err := m.Touch(ctx, id, time.Now()); !errors.Is(err, ErrNoSession) {
+	if err := m.Touch(ctx, key, time.Now().UnixMilli()); !errors.Is(err, ErrNoSession) {
 		t.Errorf("Touch of an ended session: %v, want ErrNoSession", err)
 	}
-	if err := m.Replace(ctx, id, 1, sessionOf("1")); !errors.Is(err, ErrNoSession) {
+	if err := m.Replace(ctx, key, 1, recordOf("1")); !errors.Is(err, ErrNoSession) {
 		t.Errorf("Replace of an ended session: %v, want ErrNoSession", err)
 	}
-	if _, err := m.Load(ctx, id); !errors.Is(err, ErrNoSession) {
+	if _, err := m.Load(ctx, key); !errors.Is(err, ErrNoSession) {
 		t.Errorf("Replace or Touch brought a session back: %v", err)
 	}
-	if err := m.Delete(ctx, id.Key()); err != nil {
-		t.Errorf("Delete of an ended session: %v, want none", err)
-	}
 }
 
-func TestMemoryCreateAndLoad(t *testing.T) {
-	m := testMemory(t, 10)
-	s := sessionOf("1")
-	id := mustCreate(t, m, s)
-	if got, err := m.Load(t.Context(), id); got != s || err != nil {
-		t.Errorf("Load = %v, %v, want what was saved", got, err)
+// endCustomer ends all sessions of a customer of testRealm.
+func endCustomer(t *testing.T, m *memory, account string) int {
+	n, err := newSessions(&MemoryStore{memory: m}, nil, testRealm).endAll(t.Context(), testRealm+account, func(Listed) bool { return true })
+	if err != nil {
+		t.Errorf("endAll: %v", err)
 	}
-	wantGone(t, m, newSessionID(testRealm))
+	return n
+}
+
+func TestRealmsDoNotMeetInAStore(t *testing.T) {
+	m := testMemory(t, 10)
+	id := newSessionID(testRealm)
+	if err := m.Create(t.Context(), id.key, recordOf("1")); err != nil {
+		t.Fatal(err)
+	}
 	other, _ := parseSessionID("realm-0002..", id.value)
-	wantGone(t, m, other)
-}
-
-func TestMemoryReplaceComparesVersions(t *testing.T) {
-	m := testMemory(t, 10)
-	id := mustCreate(t, m, sessionOf("1"))
-	for _, tt := range []struct {
-		version, next uint64
-		want          error
-	}{{0, 2, ErrConflict}, {2, 3, ErrConflict}, {1, 2, nil}, {1, 3, ErrConflict}, {2, 3, nil}} {
-		next := sessionOf("1")
-		next.version = tt.next
-		if err := m.Replace(t.Context(), id, tt.version, next); !errors.Is(err, tt.want) {
-			t.Errorf("Replace of version %d by %d: %v, want %v", tt.version, tt.next, err, tt.want)
-		}
-	}
-	if s, err := m.Load(t.Context(), id); err != nil || s.Version() != 3 {
-		t.Errorf("Load = %v, %v, want version 3", s, err)
-	}
-	if n := m.count.Load(); n != 1 {
-		t.Errorf("count = %d after replacing, want 1", n)
-	}
-}
-
-func TestMemoryActivitySurvivesReplace(t *testing.T) {
-	m := testMemory(t, 10)
-	id := mustCreate(t, m, sessionOf("1"))
-	stale := *sessionOf("1")
-	stale.version = 2
-	at := time.Now().Add(time.Minute)
-	if err := m.Touch(t.Context(), id, at); err != nil {
-		t.Fatal(err)
-	}
-	if s, _ := m.Load(t.Context(), id); s.seen != at.UnixNano() || s.version != 1 {
-		t.Errorf("after Touch: seen %d, version %d, want %d and 1", s.seen, s.version, at.UnixNano())
-	}
-	if err := m.Replace(t.Context(), id, 1, &stale); err != nil {
-		t.Fatal(err)
-	}
-	if s, _ := m.Load(t.Context(), id); s.seen != at.UnixNano() {
-		t.Errorf("Replace lost the activity: seen %d, want %d", s.seen, at.UnixNano())
-	}
+	wantGone(t, m, other.key)
 }
 
 func TestMemoryDelete(t *testing.T) {
 	m := testMemory(t, 10)
-	id, other := mustCreate(t, m, sessionOf("1")), mustCreate(t, m, sessionOf("1"))
-	if err := m.Delete(t.Context(), id.Key()); err != nil {
+	id, other := mustCreate(t, m, recordOf("1")), mustCreate(t, m, recordOf("1"))
+	if err := m.Delete(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	wantGone(t, m, id)
@@ -125,39 +88,35 @@ func TestMemoryDelete(t *testing.T) {
 	}
 }
 
-func TestMemoryDeleteCustomer(t *testing.T) {
+func TestMemoryEndsACustomersSessions(t *testing.T) {
 	m := testMemory(t, 10)
-	one := []SessionID{mustCreate(t, m, sessionOf("1")), mustCreate(t, m, sessionOf("1")), mustCreate(t, m, sessionOf("1"))}
-	longer := mustCreate(t, m, sessionOf("11"))
-	abroad := testSession("realm-0002..", &customer{fieldAccountID: "1"})
-	id := newSessionID("realm-0002..")
-	if err := m.Create(t.Context(), id, abroad); err != nil {
-		t.Fatal(err)
+	one := []Key{mustCreate(t, m, recordOf("1")), mustCreate(t, m, recordOf("1")), mustCreate(t, m, recordOf("1"))}
+	longer := mustCreate(t, m, recordOf("11"))
+	abroad := mustCreate(t, m, newRecord(testSession("realm-0002..", &customer{fieldAccountID: "1"}), time.Now(), 0))
+	if n := endCustomer(t, m, "1"); n != 3 {
+		t.Errorf("%d sessions were ended, want 3", n)
 	}
-	if n, err := m.DeleteCustomer(t.Context(), testRealm+"1"); n != 3 || err != nil {
-		t.Errorf("DeleteCustomer = %d, %v, want 3", n, err)
+	for _, key := range one {
+		wantGone(t, m, key)
 	}
-	for _, id := range one {
-		wantGone(t, m, id)
-	}
-	for _, id := range []SessionID{longer, id} {
-		if _, err := m.Load(t.Context(), id); err != nil {
+	for _, key := range []Key{longer, abroad} {
+		if _, err := m.Load(t.Context(), key); err != nil {
 			t.Errorf("another customer's session: %v", err)
 		}
 	}
-	if n, err := m.DeleteCustomer(t.Context(), testRealm+"1"); n != 0 || err != nil {
-		t.Errorf("DeleteCustomer again = %d, %v, want 0", n, err)
+	if n := endCustomer(t, m, "1"); n != 0 {
+		t.Errorf("%d sessions were ended again, want none", n)
 	}
 }
 
 // Two customers whose names have one hash share a list of sessions.
 func TestMemoryCustomersWithOneHash(t *testing.T) {
 	m := testMemory(t, 10)
-	one, other := mustCreate(t, m, sessionOf("1")), mustCreate(t, m, sessionOf("2"))
+	one, other := mustCreate(t, m, recordOf("1")), mustCreate(t, m, recordOf("2"))
 	ix, name := m.indexOf(testRealm + "1")
-	ix.keys[name] = ix.keys[name].with(string(other.key[:]))
-	if n, err := m.DeleteCustomer(t.Context(), testRealm+"1"); n != 1 || err != nil {
-		t.Errorf("DeleteCustomer = %d, %v, want 1", n, err)
+	ix.keys[name] = ix.keys[name].with(string(other[:]))
+	if n := endCustomer(t, m, "1"); n != 1 {
+		t.Errorf("%d sessions were ended, want 1", n)
 	}
 	wantGone(t, m, one)
 	if _, err := m.Load(t.Context(), other); err != nil {
@@ -168,12 +127,12 @@ func TestMemoryCustomersWithOneHash(t *testing.T) {
 // A stranger who signs in all the time must not push customers out.
 func TestFullMemoryEvictsNobody(t *testing.T) {
 	m := testMemory(t, 3)
-	var ids []SessionID
+	var ids []Key
 	for i := range 3 {
-		ids = append(ids, mustCreate(t, m, sessionOf(strconv.Itoa(i))))
+		ids = append(ids, mustCreate(t, m, recordOf(strconv.Itoa(i))))
 	}
 	for range 5 {
-		if err := m.Create(t.Context(), newSessionID(testRealm), sessionOf("9")); !errors.Is(err, ErrStoreFull) {
+		if err := m.Create(t.Context(), newSessionID(testRealm).key, recordOf("9")); !errors.Is(err, ErrStoreFull) {
 			t.Errorf("Create in a full store: %v, want ErrStoreFull", err)
 		}
 	}
@@ -182,10 +141,10 @@ func TestFullMemoryEvictsNobody(t *testing.T) {
 			t.Errorf("a session was pushed out: %v", err)
 		}
 	}
-	if err := m.Delete(t.Context(), ids[0].Key()); err != nil {
+	if err := m.Delete(t.Context(), ids[0]); err != nil {
 		t.Fatal(err)
 	}
-	mustCreate(t, m, sessionOf("9"))
+	mustCreate(t, m, recordOf("9"))
 	if n := m.count.Load(); n != 3 {
 		t.Errorf("count = %d, want 3", n)
 	}
@@ -209,32 +168,32 @@ func TestMemoryLimitsOfSeveralSites(t *testing.T) {
 func TestMemoryEndsAtRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := testMemory(t, 10)
-		id := mustCreate(t, m, sessionOf("1"))
+		id := mustCreate(t, m, recordOf("1"))
 		time.Sleep(time.Hour - time.Millisecond)
 		if _, err := m.Load(t.Context(), id); err != nil {
 			t.Errorf("Load just before the end: %v", err)
 		}
 		time.Sleep(2 * time.Millisecond)
 		wantGone(t, m, id)
-		if err := m.Create(t.Context(), id, sessionOf("1").aged(2*time.Hour)); !errors.Is(err, ErrNoSession) {
+		if err := m.Create(t.Context(), id, recordOf("1").aged(2*time.Hour)); !errors.Is(err, ErrNoSession) {
 			t.Errorf("Create of a session that has ended: %v, want ErrNoSession", err)
 		}
 	})
 }
 
 // aged is the session as it would be if it had begun earlier.
-func (s *Session) aged(d time.Duration) *Session {
-	t := *s
-	for _, at := range []*int64{&t.created, &t.seen, &t.ends, &t.good, &t.due, &t.refreshEnds} {
-		*at -= int64(d)
+func (r *Record) aged(d time.Duration) *Record {
+	t := *r
+	for _, at := range []*int64{&t.Created, &t.Seen, &t.Ends} {
+		*at -= d.Milliseconds()
 	}
 	return &t
 }
 
 func TestMemoryReplaceByWhatHasEnded(t *testing.T) {
 	m := testMemory(t, 10)
-	id := mustCreate(t, m, sessionOf("1"))
-	if err := m.Replace(t.Context(), id, 1, sessionOf("1").aged(2*time.Hour)); !errors.Is(err, ErrNoSession) {
+	id := mustCreate(t, m, recordOf("1"))
+	if err := m.Replace(t.Context(), id, 1, recordOf("1").aged(2*time.Hour)); !errors.Is(err, ErrNoSession) {
 		t.Errorf("Replace: %v, want ErrNoSession", err)
 	}
 	wantGone(t, m, id)
@@ -247,12 +206,12 @@ func TestMemoryReplaceByWhatHasEnded(t *testing.T) {
 func TestMemoryIdleAndAbsoluteLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := testMemory(t, 10)
-		s := sessionOf("1")
-		s.idle = int64(10 * time.Minute)
+		s := recordOf("1")
+		s.Idle = (10 * time.Minute).Milliseconds()
 		active, idle := mustCreate(t, m, s), mustCreate(t, m, s)
 		for range 5 {
 			time.Sleep(9 * time.Minute)
-			if err := m.Touch(t.Context(), active, time.Now()); err != nil {
+			if err := m.Touch(t.Context(), active, time.Now().UnixMilli()); err != nil {
 				t.Fatalf("Touch of an active session: %v", err)
 			}
 		}
@@ -261,7 +220,7 @@ func TestMemoryIdleAndAbsoluteLimits(t *testing.T) {
 		if _, err := m.Load(t.Context(), active); err != nil {
 			t.Errorf("Load of an active session: %v", err)
 		}
-		if err := m.Touch(t.Context(), active, time.Now()); err != nil {
+		if err := m.Touch(t.Context(), active, time.Now().UnixMilli()); err != nil {
 			t.Errorf("Touch of an active session: %v", err)
 		}
 		time.Sleep(7 * time.Minute)
@@ -273,11 +232,10 @@ func TestMemorySweepFreesWhatHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := testMemory(t, 1000)
 		for i := range 500 {
-			mustCreate(t, m, sessionOf(strconv.Itoa(i%100)))
+			mustCreate(t, m, recordOf(strconv.Itoa(i%100)))
 		}
-		late := sessionOf("late")
-		late.ends += int64(time.Hour)
-		late.refreshEnds = late.ends
+		late := recordOf("late")
+		late.Ends += time.Hour.Milliseconds()
 		id := mustCreate(t, m, late)
 		time.Sleep(time.Hour + 2*sweepEvery)
 		if n := m.count.Load(); n != 1 {
@@ -303,15 +261,15 @@ func TestMemoryUnderManyWriters(t *testing.T) {
 	for w := range 8 {
 		wg.Go(func() {
 			for i := range 200 {
-				id := mustCreate(t, m, sessionOf(strconv.Itoa(i%7)))
-				_ = m.Touch(t.Context(), id, time.Now())
-				_ = m.Replace(t.Context(), id, 1, sessionOf(strconv.Itoa(i%7)))
+				id := mustCreate(t, m, recordOf(strconv.Itoa(i%7)))
+				_ = m.Touch(t.Context(), id, time.Now().UnixMilli())
+				_ = m.Replace(t.Context(), id, 1, recordOf(strconv.Itoa(i%7)))
 				_, _ = m.Load(t.Context(), id)
 				switch (i + w) % 3 {
 				case 0:
-					_ = m.Delete(t.Context(), id.Key())
+					_ = m.Delete(t.Context(), id)
 				case 1:
-					_, _ = m.DeleteCustomer(t.Context(), testRealm+strconv.Itoa(i%7))
+					endCustomer(t, m, strconv.Itoa(i%7))
 				}
 			}
 		})
