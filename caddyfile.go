@@ -195,6 +195,7 @@ func (s *SessionConfig) parse(d *caddyfile.Dispenser, at places) error {
 		"idle":     duration("idle", &s.Idle),
 		"remember": duration("remember", &s.Remember),
 		"refresh":  duration("refresh", &s.Refresh),
+		"grace":    duration("grace", &s.Grace),
 	})
 }
 

@@ -157,6 +157,9 @@ func (v *Verify) line() string {
 	return "verify"
 }
 
+// maxGrace bounds how long a session is served without Kibo's consent.
+const maxGrace = 15 * time.Minute
+
 func (h *Handler) checkTimes() *problem {
 	s := &h.Session
 	for _, t := range []struct {
@@ -164,12 +167,15 @@ func (h *Handler) checkTimes() *problem {
 		caddy.Duration
 	}{ // the lifetime first: defaults of the others follow it
 		{"session.lifetime", s.Lifetime}, {"session.idle", s.Idle}, {"session.remember", s.Remember}, {"session.refresh", s.Refresh},
+		{"session.grace", s.Grace},
 	} {
 		if t.Duration < 0 {
 			return &problem{t.line, "is negative", "give a duration such as 1h"}
 		}
 	}
 	switch {
+	case time.Duration(s.Grace) > maxGrace:
+		return &problem{"session.grace", fmt.Sprintf("%s is longer than %s", time.Duration(s.Grace), maxGrace), "a customer whom Kibo may have locked meanwhile would stay signed in for so long; give 15m or less"}
 	case s.Idle > s.Lifetime:
 		return &problem{"session.idle", fmt.Sprintf("%s is longer than the lifetime of %s and would never end a session", time.Duration(s.Idle), time.Duration(s.Lifetime)), "make idle shorter or lifetime longer"}
 	case s.Remember < s.Lifetime:

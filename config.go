@@ -115,6 +115,10 @@ type SessionConfig struct {
 	Remember caddy.Duration `json:"remember,omitempty"`
 	// Refresh is how long before its end a ticket is refreshed. Default: 3m.
 	Refresh caddy.Duration `json:"refresh,omitempty"`
+	// Grace is how long past its ticket's end a session is served while Kibo is
+	// in trouble and cannot refresh it, at most 15m. The upstream is told by the
+	// header Kibo-Stale: true. Default: 0, not at all.
+	Grace caddy.Duration `json:"grace,omitempty"`
 }
 
 // Cookie is the session cookie: always HttpOnly, and Secure unless Insecure.

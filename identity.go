@@ -170,10 +170,17 @@ func (p *passage) identify(r *http.Request) {
 			r.Header[header.name] = p.values[i : i+1 : i+1]
 		}
 	}
+	if p.session.stale {
+		r.Header[staleHeader] = []string{"true"}
+	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	repl.DeleteByPrefix(userPrefix) // another handler's, such as basic_auth
 	repl.Map(p.placeholder)
 }
+
+// staleHeader tells the upstream that a session is served past the end of its
+// ticket: Kibo could not be asked whether the customer is still welcome.
+const staleHeader = "Kibo-Stale"
 
 // nobody makes sure that no handler before us is taken for the customer.
 func nobody(r *http.Request) {
@@ -186,7 +193,7 @@ func nobody(r *http.Request) {
 // unknown placeholders standing, and the upstream would take the text for one.
 func emptyUser(key string) (any, bool) {
 	name, ok := strings.CutPrefix(key, userPrefix)
-	return "", ok && (name == "id" || slices.Contains(fieldNames[:], name))
+	return "", ok && (name == "id" || name == "stale" || slices.Contains(fieldNames[:], name))
 }
 
 const userPrefix = "http.auth.user."
@@ -198,8 +205,11 @@ func (p *passage) placeholder(key string) (any, bool) {
 	if !ok {
 		return nil, false
 	}
-	if name == "id" {
+	switch name {
+	case "id":
 		return p.session.AccountID(), true
+	case "stale":
+		return p.session.stale, true
 	}
 	for f, known := range fieldNames {
 		if known == name {

@@ -67,26 +67,42 @@ func (h *Handler) refresh(ctx context.Context, id SessionID, r *Record, now int6
 		}
 		return s, nil
 	case now < s.retryAt && lapsed:
-		return nil, errTryLater
+		return h.inGrace(s, now, errTryLater)
 	case now < s.retryAt:
 		return s, nil
 	}
 	flight := func(ctx context.Context) (*Record, error) { return h.renew(ctx, id, s) }
-	if !lapsed {
+	if !lapsed || s.retries > 0 && h.grace(s, now) {
 		h.shared.refreshes.DoChan(string(id.key[:]), detached(h, flight))
-		return s, nil
+		return h.inGrace(s, now, nil)
 	}
 	fresh, err := h.once(ctx, id, flight)
 	if err == nil && now >= fresh.open.good { // it was a verdict's flight that we met
 		fresh, err = h.once(ctx, id, flight)
 	}
-	if err != nil {
+	if errors.Is(err, errTryLater) { // for Kibo's sake
+		return h.inGrace(s, now, err)
+	} else if err != nil {
 		return nil, err
 	}
-	if now >= fresh.open.good {
-		return nil, errTryLater
+	return h.inGrace(fresh.open, now, errTryLater)
+}
+
+// grace tells whether a session whose ticket has lapsed is served all the same.
+func (h *Handler) grace(s *Session, now int64) bool { return now < s.good+millis(h.Session.Grace) }
+
+// inGrace returns a session whose ticket is good, or one in its grace, marked
+// as such; else the reason why there is none to be had.
+func (h *Handler) inGrace(s *Session, now int64, why error) (*Session, error) {
+	if now < s.good {
+		return s, nil
 	}
-	return fresh.open, nil
+	if !h.grace(s, now) {
+		return nil, why
+	}
+	marked := *s
+	marked.stale = true
+	return &marked, nil
 }
 
 // once lets one flight serve all requests of a session that wait for the same.

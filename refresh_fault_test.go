@@ -98,6 +98,54 @@ func TestRefreshOutage(t *testing.T) {
 	}
 }
 
+// In its grace a session is served although Kibo cannot refresh it, the shop is
+// told, and the session is as before once Kibo is well again.
+func TestGrace(t *testing.T) {
+	g := newGateway(t, func(h *Handler) { h.Session.Grace = caddy.Duration(10 * time.Minute) })
+	cookie := g.signIn(jane)
+	g.sim.Set(func(sw *kibosim.Switches) { sw.Faults["refresh"] = kibosim.Fault{Kind: "empty_502"} })
+	g.edit(cookie, lapse)
+	stale := func(o outcome) string { return o.upstream.Header.Get("Kibo-Stale") + " " + o.repl.ReplaceAll("{http.auth.user.stale}", "?") }
+	for range 5 {
+		o := g.open(cookie, "Kibo-Stale", "forged")
+		g.wantServed(o, "1001")
+		if got := stale(o); got != "true true" {
+			t.Errorf("the shop is told %q, want that the session is stale", got)
+		}
+		g.settle(cookie)
+	}
+	g.wantRefreshes(1) // the next try is put off as ever
+	g.edit(cookie, func(s *live) { s.retryAt = ago(time.Second) })
+	g.wantServed(g.open(cookie), "1001") // at once, while it is tried again
+	g.settle(cookie)
+	g.wantRefreshes(2)
+
+	g.edit(cookie, func(s *live) { s.good, s.retryAt = ago(11*time.Minute), ago(-time.Minute) })
+	g.wantUnavailable(g.open(cookie))
+
+	g.sim.Set(func(sw *kibosim.Switches) { sw.Faults = nil })
+	g.edit(cookie, func(s *live) { s.retryAt = ago(time.Second) })
+	o := g.open(cookie, "Kibo-Stale", "forged")
+	g.wantServed(o, "1001")
+	if got := stale(o); got != " false" {
+		t.Errorf("the shop is told %q of a good session", got)
+	}
+}
+
+// Grace is for Kibo's troubles. Who is refused, or whose store is down, has none.
+func TestNoGraceForTheRefused(t *testing.T) {
+	g := newGateway(t, func(h *Handler) { h.Session.Grace, h.Timeout = caddy.Duration(10*time.Minute), caddy.Duration(time.Second) })
+	cookie := g.signIn(jane)
+	g.edit(cookie, lapse)
+	store := g.breakStore()
+	store.replace = errors.New("disk is full")
+	g.wantUnavailable(g.open(cookie))
+	store.replace = nil
+	g.edit(cookie, lapse)
+	g.sim.Set(func(sw *kibosim.Switches) { sw.JWT = "garbage" })
+	g.wantEnded(g.open(cookie), cookie)
+}
+
 // wantUnavailable checks that nobody is let in or signed out.
 func (g *gateway) wantUnavailable(o outcome) {
 	g.t.Helper()

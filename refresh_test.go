@@ -15,9 +15,9 @@ import (
 )
 
 // open opens a protected page with a session's cookie.
-func (g *gateway) open(cookie string) outcome {
+func (g *gateway) open(cookie string, header ...string) outcome {
 	g.t.Helper()
-	return g.serve(request(g.t, http.MethodGet, "/account", page("Cookie", cookie)...))
+	return g.serve(request(g.t, http.MethodGet, "/account", append(page("Cookie", cookie), header...)...))
 }
 
 // wantServed checks that the upstream saw the customer.

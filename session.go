@@ -113,6 +113,7 @@ type Session struct {
 	retryAt     int64  // no refresh before this, after one that failed
 	retries     uint8  // refreshes that failed in a row
 	remembered  bool   // the customer asked to be remembered: no idle limit
+	stale       bool   // served past its ticket's end, since Kibo cannot refresh it; never stored
 	at          [fieldCount]uint16
 	text        string // realm, then the fields; at[f] is where field f ends
 }
