@@ -41,7 +41,7 @@ type Error struct {
 	Code        string        // errorCode of the answer, or else of its first item
 	Application string        // applicationName that belongs to Code
 	Correlation string        // x-vol-correlation, which Kibo's support asks for
-	RetryAfter  time.Duration // by Kibo, or until failures are forgiven; zero: not known
+	RetryAfter  time.Duration // as Kibo said, or until calls are let through again; zero: not known
 	Locked      bool          // the account is locked: 423, or a Code with LOCK in it
 	App         bool          // the application's credentials or token are refused: the operator must act
 
