@@ -27,8 +27,8 @@ const (
 
 // An appToken is the application's own bearer token. It is immutable.
 type appToken struct {
-	value          string
-	renew, expires time.Time
+	value                   string
+	granted, renew, expires time.Time
 }
 
 func (t *appToken) valid(now time.Time) bool { return t != nil && now.Before(t.expires) }
@@ -39,13 +39,13 @@ func (t *appToken) good(now time.Time, minLife time.Duration) bool {
 }
 
 // Ready tells whether a call for a customer would get as far as Kibo: that Kibo
-// has asked for no pause, and that an app token is at hand. If one is, it makes
-// no call. The error is as for any call, with "ready" or "oauth" for its Op.
+// has asked for no pause, that calls have not been failing, and that an app
+// token is at hand. If one is, it makes no call. The error is as for any call, with "ready" or "oauth" for its Op.
 func (c *Client) Ready(ctx context.Context) error {
 	if err := c.api.refuse("ready"); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errSlow)
 	defer cancel()
 	_, err := c.token(ctx, 0)
 	return err
@@ -81,7 +81,7 @@ func (c *Client) renew(ctx context.Context, old *appToken) (*appToken, error) {
 		if cur := c.current(); cur != old && cur.valid(time.Now()) {
 			return cur, nil // another flight has just landed
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.timeout, errSlow)
 		defer cancel()
 		tok, err := c.grant(ctx)
 		c.mu.Lock()
@@ -119,6 +119,20 @@ func (c *Client) drop(tok *appToken) {
 	}
 }
 
+// isSound reports that tok was new when it was found not to be at fault, and
+// still is.
+func (c *Client) isSound(tok *appToken) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sound == tok && time.Since(tok.granted) < renewPause
+}
+
+func (c *Client) setSound(tok *appToken) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sound = tok
+}
+
 // grant asks for a new token with the application's credentials. The refresh
 // token that comes with the old one is never used: three forms of refreshing
 // are documented, and asking anew is the one that works.
@@ -127,15 +141,17 @@ func (c *Client) grant(ctx context.Context) (*appToken, error) {
 	if err != nil {
 		return nil, &Error{Op: "oauth", kind: ErrUnavailable, App: true, reason: fmt.Errorf("reading credentials: %w", err)}
 	}
+	var tok *appToken
 	asked := time.Now()
-	a, err := c.roundTrip(ctx, &c.auth, call{
+	err = c.roundTrip(ctx, c.auth, call{
 		op: "oauth", method: http.MethodPost, path: "/platform/applications/authtickets/oauth",
 		body: map[string]string{"client_id": id, "client_secret": secret, "grant_type": "client_credentials"},
+		read: func(a *answer) (err error) { tok, err = decodeAppToken(a, asked); return err },
 	})
 	if err != nil {
 		return nil, blameApp(err)
 	}
-	return decodeAppToken(a, asked)
+	return tok, nil
 }
 
 // blameApp turns a refusal into what it is here: there is no customer who could
@@ -170,7 +186,7 @@ func decodeAppToken(a *answer, asked time.Time) (*appToken, error) {
 		return nil, a.fail(ErrUnavailable, reason("answer has no usable application token"))
 	}
 	expires := asked.Add(life)
-	return &appToken{w.AccessToken, expires.Add(-min(renewMargin, life/4)), expires}, nil
+	return &appToken{w.AccessToken, asked, expires.Add(-min(renewMargin, life/4)), expires}, nil
 }
 
 // appLife reads expires_in, in seconds.

@@ -21,6 +21,10 @@ type call struct {
 	header           http.Header
 	clientIP         string        // of the customer; "": unknown
 	minLife          time.Duration // that the app token should have left
+	credentials      bool          // it presents what a customer typed, and a refusal may be about that
+	// read takes what is wanted out of a success; its error is an *Error, and
+	// the success then a failure of Kibo's.
+	read func(*answer) error
 }
 
 // do makes a customer's call, with the app token.
@@ -28,33 +32,74 @@ type call struct {
 // If Kibo refuses the app token, the call was not looked at, and is repeated
 // once with a new one. That is the only repeat: after a timeout, a reset or a
 // 5xx nobody knows whether a code was spent or a refresh token rotated.
-func (c *Client) do(ctx context.Context, q call) (*answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+func (c *Client) do(ctx context.Context, q call) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errSlow)
 	defer cancel()
 	if !c.gate.enter() {
-		return nil, &Error{Op: q.op, kind: ErrUnavailable, reason: reason("too many calls are waiting already")}
+		return &Error{Op: q.op, kind: ErrUnavailable, reason: reason("too many calls are waiting already")}
 	}
 	defer c.gate.leave()
 
-	a, tok, err := c.try(ctx, q)
-	if tok != nil && appRefused(err) {
-		c.drop(tok)
-		a, _, err = c.try(ctx, q)
+	tok, err := c.try(ctx, q)
+	if tok == nil || !appRefused(err) {
+		return err
 	}
-	return a, err
+	if doubt := q.credentials && vague(err); !doubt {
+		c.drop(tok)
+	} else if c.isSound(tok) {
+		return blameCustomer(err)
+	} else if _, err := c.renew(ctx, tok); err != nil { // tok stays: it may be good
+		return err
+	}
+	tok, err = c.try(ctx, q)
+	if tok != nil && q.credentials && vague(err) {
+		c.setSound(tok)
+		return blameCustomer(err)
+	}
+	return err
+}
+
+// vague reports a refusal that may mean the app token or, of a call with a
+// customer's credentials, those. Kibo's front proxy, which checks the app
+// token, is known to say UNAUTHORIZED and its own name (seen in Kibo's public
+// bug reports). What is said of a wrong code or password is not documented,
+// and the same word from anybody but the proxy would suit.
+//
+// The repeat with a new token tells: if that is refused too, it was the
+// credentials. The new token then counts as sound for its first minute, in
+// which a vague refusal is the customer's at once. So wrong codes are neither
+// sent twice nor cost an app token more than once a minute. Nor can they take
+// from everybody a good token while no other is to be had: it is kept until
+// then. The price: of a token revoked in that minute, and refused vaguely, a
+// right code is refused too until any other call finds out.
+func vague(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.App && strings.EqualFold(e.Code, "UNAUTHORIZED") && !strings.EqualFold(e.Application, frontProxy)
+}
+
+// blameCustomer turns the refusal of an app token that is known to be good into
+// that of the customer's credentials.
+func blameCustomer(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	blamed := *e
+	blamed.kind, blamed.App, blamed.reason = ErrRejected, false, reason("with a new application token too")
+	return &blamed
 }
 
 // try makes the call once. The token is nil if the call did not get that far.
-func (c *Client) try(ctx context.Context, q call) (*answer, *appToken, error) {
+func (c *Client) try(ctx context.Context, q call) (*appToken, error) {
 	if err := c.api.refuse(q.op); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	tok, err := c.token(ctx, q.minLife)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := c.gate.acquire(ctx); err != nil {
-		return nil, nil, lost(ctx, q.op, err)
+		return nil, lost(ctx, q.op, err)
 	}
 	defer c.gate.release()
 
@@ -66,8 +111,7 @@ func (c *Client) try(ctx context.Context, q call) (*answer, *appToken, error) {
 	if q.clientIP != "" {
 		q.header.Set("X-Forwarded-For", q.clientIP)
 	}
-	a, err := c.roundTrip(ctx, &c.api, q)
-	return a, tok, err
+	return tok, c.roundTrip(ctx, c.api, q)
 }
 
 func appRefused(err error) bool {
@@ -75,31 +119,35 @@ func appRefused(err error) bool {
 	return ok && e.App
 }
 
-// roundTrip sends q once and returns the answer if it is a 2xx, else an *Error.
-func (c *Client) roundTrip(ctx context.Context, h *host, q call) (*answer, error) {
-	if err := h.refuse(q.op); err != nil { // asked anew, as q may have waited
-		return nil, err
-	}
+// roundTrip sends q once and reads the answer. If that is no 2xx, or not to be
+// used, the error is an *Error.
+func (c *Client) roundTrip(ctx context.Context, h *host, q call) error {
 	req, err := q.request(ctx, h.base)
 	if err != nil {
-		return nil, &Error{Op: q.op, kind: ErrUnavailable, reason: reason("request could not be made")}
+		return &Error{Op: q.op, kind: ErrUnavailable, reason: reason("request could not be made")}
 	}
+	return h.guard(q.op, func() error {
+		a, err := c.send(req, q.op)
+		if err != nil {
+			return err
+		}
+		if e := a.judge(); e != nil {
+			if e.kind == ErrLimited {
+				h.leave(e.RetryAfter, true)
+			}
+			return e
+		}
+		return q.read(a)
+	})
+}
+
+func (c *Client) send(req *http.Request, op string) (*answer, error) {
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return nil, lost(ctx, q.op, err)
+		return nil, lost(req.Context(), op, err)
 	}
 	defer resp.Body.Close()
-	a, err := readAnswer(ctx, q.op, resp)
-	if err != nil {
-		return nil, err
-	}
-	if e := a.judge(); e != nil {
-		if e.kind == ErrLimited {
-			h.pause(e.RetryAfter)
-		}
-		return nil, e
-	}
-	return a, nil
+	return readAnswer(req.Context(), op, resp)
 }
 
 // request builds the HTTP request. It may have a GetBody: net/http uses that
@@ -194,7 +242,7 @@ func (a *answer) fail(kind, why error) *Error {
 }
 
 // judge decides what a status means; nil: a success. This is the only place
-// that does. Which codes Kibo gives for a wrong or stale code, an unknown
+// that does; do alone may know better, after its repeat. Which codes Kibo gives for a wrong or stale code, an unknown
 // e-mail address or a locked account is not documented, so that the status
 // class decides, and codes only where they are known.
 func (a *answer) judge() *Error {

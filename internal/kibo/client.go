@@ -1,10 +1,10 @@
 // Package kibo calls the part of Kibo Commerce's REST API that signs customers
-// in: it has a one-time code sent, exchanges the code for a ticket and
-// refreshes the ticket.
+// in: it has a one-time code sent, exchanges the code, or a password, for a
+// ticket and refreshes the ticket.
 //
 // A [Client] looks after what every such call needs: the application's own
 // token, a bounded number of connections, one deadline for the whole call, and
-// a pause when Kibo asks for one. What went wrong is told by three errors that
+// a pause when Kibo asks for one or fails again and again. What went wrong is told by three errors that
 // callers branch on, [ErrRejected], [ErrLimited] and [ErrUnavailable], and by
 // [*Error], which carries what may be logged. No error, and no way of printing
 // the types of this package, shows a code, a token, an e-mail address or a URL.
@@ -56,11 +56,17 @@ type Config struct {
 	// MaxQueue is how many more calls may wait for their turn; past it a call
 	// fails at once with ErrUnavailable. Default: 128.
 	MaxQueue int
+	// OnState is told when calls to a host of Kibo's begin to fail at once,
+	// after failures (open), and when they are let through again. The host is
+	// "api" or "auth". It is called by the call that brought the change, with
+	// no lock held, and never twice at a time for one host. It lives as long as
+	// the Client. Default: nobody is told.
+	OnState func(host string, open bool)
 }
 
 // A Client calls Kibo. It is safe for concurrent use.
 type Client struct {
-	api, auth   host
+	api, auth   *host
 	credentials func() (clientID, secret string, err error)
 	header      http.Header
 	timeout     time.Duration
@@ -71,6 +77,7 @@ type Client struct {
 	mu        sync.Mutex
 	app       *appToken // nil: none, or dropped
 	lastGrant time.Time // end of the last try, good or bad
+	sound     *appToken // found not to be at fault when it was new; see vague
 }
 
 // New checks cfg and returns a client for it. It opens no connection.
@@ -94,8 +101,8 @@ func New(cfg Config) (*Client, error) {
 	}
 	conns := cmp.Or(cfg.MaxConns, defaultMaxConns)
 	return &Client{
-		api:         host{base: api.String()},
-		auth:        host{base: auth.String()},
+		api:         newHost("api", api.String(), cfg.OnState),
+		auth:        newHost("auth", auth.String(), cfg.OnState),
 		credentials: cfg.Credentials,
 		header:      cfg.Header.Clone(),
 		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),

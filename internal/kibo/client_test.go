@@ -24,6 +24,8 @@ const (
 	requestPath = "/api/commerce/customer/authtickets/otp/request"
 	authPath    = "/api/commerce/customer/authtickets/otp/auth"
 	secondPath  = "/api/commerce/customer/authtickets/2fa/auth"
+	againPath   = "/api/commerce/customer/authtickets/2fa/request"
+	loginPath   = "/api/commerce/customer/authtickets"
 	refreshPath = "/api/commerce/customer/authtickets/refresh"
 )
 
@@ -38,7 +40,8 @@ func newFake() *fake {
 	f := &fake{routes: make(map[string]http.HandlerFunc), counts: make(map[string]int)}
 	f.on(oauthPath, say(200, grantJSON))
 	f.on(requestPath, say(200, ""))
-	for _, path := range []string{authPath, secondPath, refreshPath} {
+	f.on(againPath, say(200, ""))
+	for _, path := range []string{authPath, secondPath, refreshPath, loginPath} {
 		f.on(path, say(200, ticketJSON))
 	}
 	return f
@@ -152,6 +155,14 @@ func (c *Client) exchange(ctx context.Context) (*Ticket, error) {
 	return c.ExchangeCode(ctx, CodeExchange{Email: "ann@example.com", Code: "123456", ClientIP: "192.0.2.7"})
 }
 
+func (c *Client) login(ctx context.Context) (*Ticket, error) {
+	return c.ExchangePassword(ctx, PasswordExchange{Username: "ann@example.com", Password: "123456-hunter2"})
+}
+
+func (c *Client) second(ctx context.Context) (*Ticket, error) {
+	return c.ExchangeSecondFactor(ctx, "f00d", "123456", "")
+}
+
 func (c *Client) refresh(ctx context.Context) (*Ticket, error) {
 	return c.Refresh(ctx, RefreshRequest{RefreshToken: "0123456789abcdef", AccountID: "1001"})
 }
@@ -226,6 +237,29 @@ func TestRequestsAsKiboWantsThem(t *testing.T) {
 			"POST", secondPath, `{"userId":"f00d","otpCode":"654321"}`, "Bearer app1", "2001:db8::1", "20002",
 		},
 		{
+			"password", func() error {
+				_, err := c.ExchangePassword(t.Context(), PasswordExchange{
+					Username: "ann", Password: `p"<ä`, Region: "AT", Fingerprint: "fp", ClientIP: "192.0.2.7",
+				})
+				return err
+			},
+			"POST", loginPath,
+			`{"username":"ann","password":"p\"\u003cä","fingerprint":"fp","region":"AT"}`, "Bearer app1", "192.0.2.7", "20002",
+		},
+		{
+			"password, bare", func() error {
+				_, err := c.ExchangePassword(t.Context(), PasswordExchange{Username: "ann", Password: "p"})
+				return err
+			},
+			"POST", loginPath, `{"username":"ann","password":"p"}`, "Bearer app1", "", "20002",
+		},
+		{
+			"second code again", func() error {
+				return c.RequestSecondFactor(t.Context(), SecondFactorRequest{UserID: "f00d", ClientIP: "192.0.2.7"})
+			},
+			"POST", againPath, `{"userId":"f00d"}`, "Bearer app1", "192.0.2.7", "20002",
+		},
+		{
 			"refresh", func() error {
 				_, err := c.Refresh(t.Context(), RefreshRequest{RefreshToken: "a+/= &b", AccountID: "1001"})
 				return err
@@ -263,7 +297,9 @@ func TestRequestsAsKiboWantsThem(t *testing.T) {
 
 func TestTicketOfAnExchange(t *testing.T) {
 	c := overNetwork(t, newFake())
-	for name, do := range map[string]func(context.Context) (*Ticket, error){"exchange": c.exchange, "refresh": c.refresh} {
+	for name, do := range map[string]func(context.Context) (*Ticket, error){
+		"exchange": c.exchange, "second factor": c.second, "password": c.login, "refresh": c.refresh,
+	} {
 		got, err := do(t.Context())
 		if err != nil {
 			t.Fatal(name, err)

@@ -26,7 +26,8 @@ var (
 	// long. Until then calls fail with it without reaching Kibo.
 	ErrLimited = errors.New("too many calls")
 	// ErrUnavailable: no answer, or none to be used, or our own application is
-	// refused. Nothing is known about the customer.
+	// refused. Nothing is known about the customer. After several such failures
+	// calls fail with it for a few seconds without reaching Kibo.
 	ErrUnavailable = errors.New("unavailable")
 )
 
@@ -35,18 +36,19 @@ var (
 // customer's. It wraps one of ErrRejected, ErrLimited and ErrUnavailable, and
 // context.Canceled or context.DeadlineExceeded when that is the reason.
 type Error struct {
-	Op          string        // "oauth" (application token), "otp/request", "otp/auth", "2fa/auth" or "refresh"
+	Op          string        // "ready", "oauth" (application token), "password", "refresh", or a path: "otp/auth", "2fa/request"
 	Status      int           // HTTP status; zero: no answer
 	Code        string        // errorCode of the answer, or else of its first item
 	Application string        // applicationName that belongs to Code
 	Correlation string        // x-vol-correlation, which Kibo's support asks for
-	RetryAfter  time.Duration // zero: Kibo did not say
+	RetryAfter  time.Duration // as Kibo said, or until calls are let through again; zero: not known
 	Locked      bool          // the account is locked: 423, or a Code with LOCK in it
 	App         bool          // the application's credentials or token are refused: the operator must act
 
 	kind   error // one of the sentinels
 	reason error // in our own words; nil: status and code say it all
 	ctx    error // context error; nil: the context was not the reason
+	left   bool  // the caller gave up, or had a deadline before ours
 }
 
 func (e *Error) Error() string {
@@ -81,12 +83,16 @@ type reason string
 
 func (r reason) Error() string { return string(r) }
 
+// errSlow is the cause of the Client's own deadline.
+const errSlow = reason("timed out")
+
 // lost describes a call without a usable answer. The text of err is not used:
 // net/http quotes what it could not read.
 func lost(ctx context.Context, op string, err error) *Error {
 	e := &Error{Op: op, kind: ErrUnavailable, reason: describe(err)}
 	if ctx.Err() != nil {
 		e.ctx, e.reason = ctx.Err(), describe(ctx.Err())
+		e.left = context.Cause(ctx) != errSlow
 	}
 	return e
 }
@@ -145,13 +151,17 @@ func decodeFault(body []byte) (f fault, ok bool) {
 	return fault{sanitize(string(w.ErrorCode), "_.-"), sanitize(string(w.ApplicationName), "_.-")}, true
 }
 
+// frontProxy is the application that checks our token before Kibo's others see
+// the call.
+const frontProxy = "ReverseProxy"
+
 // appToken reports whether the fault is about our application's token, and not
 // about the customer: Kibo's front proxy then refused the call before it was
-// looked at.
+// looked at. Not all of that is certain; see vague.
 func (f fault) appToken() bool {
 	return strings.EqualFold(f.code, "UNAUTHORIZED") ||
 		strings.EqualFold(f.code, "INVALID_ACCESS_TOKEN") ||
-		strings.EqualFold(f.application, "ReverseProxy")
+		strings.EqualFold(f.application, frontProxy)
 }
 
 // decodeObject decodes body, which must be one JSON object and nothing else. A

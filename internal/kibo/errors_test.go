@@ -69,7 +69,10 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 			for op, call := range map[string]struct {
 				path string
 				do   func(context.Context) (*Ticket, error)
-			}{"otp/auth": {authPath, c.exchange}, "refresh": {refreshPath, c.refresh}} {
+			}{
+				"otp/auth": {authPath, c.exchange}, "2fa/auth": {secondPath, c.second},
+				"password": {loginPath, c.login}, "refresh": {refreshPath, c.refresh},
+			} {
 				f.on(call.path, say(tt.status, tt.body))
 				tick, err := call.do(t.Context())
 				e := mustFail(t, err, tt.want)
@@ -113,9 +116,21 @@ func TestCodeRequestAnswers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFake()
 			f.on(requestPath, say(tt.status, tt.body))
-			err := overNetwork(t, f).RequestCode(t.Context(), CodeRequest{Email: "ann@example.com"})
-			if !errors.Is(err, tt.want) {
-				t.Errorf("got %v, want %v", err, tt.want)
+			f.on(againPath, say(tt.status, tt.body))
+			c := overNetwork(t, f)
+			for op, err := range map[string]error{
+				"otp/request": requestOnce(c, t.Context()),
+				"2fa/request": c.RequestSecondFactor(t.Context(), SecondFactorRequest{UserID: "f00d"}),
+			} {
+				if !errors.Is(err, tt.want) {
+					t.Errorf("%s: got %v, want %v", op, err, tt.want)
+				}
+				if e, ok := errors.AsType[*Error](err); ok && e.Op != op {
+					t.Errorf("got %v, want it to name %s", err, op)
+				}
+			}
+			if n, m := f.count(requestPath), f.count(againPath); n != 1 || m != 1 {
+				t.Errorf("sent %d and %d times, want once each", n, m)
 			}
 		})
 	}

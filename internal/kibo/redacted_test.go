@@ -16,6 +16,8 @@ func TestSecretsCanNotBePrinted(t *testing.T) {
 		ticket, &ticket, customer, &customer,
 		CodeRequest{Email: secret},
 		CodeExchange{Email: secret, Code: secret},
+		PasswordExchange{Username: secret, Password: secret},
+		SecondFactorRequest{UserID: secret},
 		RefreshRequest{RefreshToken: secret},
 		[]Ticket{ticket},
 		map[string]any{"t": &ticket},

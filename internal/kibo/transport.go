@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -79,35 +78,3 @@ func (g gate) acquire(ctx context.Context) error {
 }
 
 func (g gate) release() { <-g.lane }
-
-// A host is one of the two that we call, with the pause that it asked for.
-type host struct {
-	base string // URL up to and with /api
-
-	mu     sync.Mutex
-	resume time.Time
-}
-
-// paused returns how long the host must still be left alone; zero: not at all.
-func (h *host) paused() time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return max(0, time.Until(h.resume))
-}
-
-// refuse fails while the host must be left alone.
-func (h *host) refuse(op string) error {
-	if left := h.paused(); left > 0 {
-		return &Error{Op: op, Status: http.StatusTooManyRequests, RetryAfter: left, kind: ErrLimited}
-	}
-	return nil
-}
-
-// pause leaves the host alone for d. A longer pause under way stays.
-func (h *host) pause(d time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if t := time.Now().Add(d); t.After(h.resume) {
-		h.resume = t
-	}
-}

@@ -90,7 +90,9 @@ func TestBrokenAnswersAreNotRepeated(t *testing.T) {
 			f := newFake()
 			c := overNetwork(t, f)
 			for range 2 { // the first time on a fresh connection, then on a used one
-				for path, do := range map[string]func(context.Context) (*Ticket, error){authPath: c.exchange, refreshPath: c.refresh} {
+				for path, do := range map[string]func(context.Context) (*Ticket, error){
+					authPath: c.exchange, secondPath: c.second, loginPath: c.login, refreshPath: c.refresh,
+				} {
 					f.on(path, say(200, ticketJSON))
 					if _, err := do(t.Context()); err != nil {
 						t.Fatalf("before the fault: %v", err)
