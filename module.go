@@ -170,6 +170,7 @@ func (h *Handler) provisionKibo(caddy.Context) error {
 	config := kibo.Config{
 		APIURL: h.APIHost, AuthURL: h.AuthHost, Timeout: time.Duration(h.Timeout), Header: http.Header{},
 		Credentials: func() (string, string, error) { return appCredentials(id, secret) },
+		OnState:     logState,
 	}
 	for name, value := range h.KiboHeaders {
 		config.Header.Set(name, value)
@@ -195,6 +196,19 @@ func (h *Handler) provisionKibo(caddy.Context) error {
 	return nil
 }
 
+// logOfTheDay is for what outlives the handler that began it.
+func logOfTheDay() *zap.Logger { return caddy.Log().Named("http.handlers.kibo_auth") }
+
+// logState notes when Kibo is left alone because its answers fail, and when
+// that is over. Two lines an outage, not one a call.
+func logState(host string, open bool) {
+	if open {
+		logOfTheDay().Warn("Kibo does not answer; it is left alone for some seconds at a time", zap.String("host", host))
+		return
+	}
+	logOfTheDay().Info("Kibo answers again", zap.String("host", host))
+}
+
 // provisionVerifier joins the verifier of these settings, so that a reload
 // fetches no keys anew.
 func (h *Handler) provisionVerifier(ctx caddy.Context) error {
@@ -202,9 +216,7 @@ func (h *Handler) provisionVerifier(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	config.OnError = func(err error) { // outlives this handler, so it asks for the logger of the day
-		caddy.Log().Named("http.handlers.kibo_auth").Warn("fetching keys", zap.Error(err))
-	}
+	config.OnError = func(err error) { logOfTheDay().Warn("fetching keys", zap.Error(err)) }
 	config.Backup = keyBackup{ctx.Storage(), fmt.Sprintf("kibo_auth/keys/%x", digest(config.JWKSURL))}
 	verifier, err := fromPool(h, verifierKey(digest(config.Algorithms, config.HMACKeys, config.PublicKeys, config.JWKSURL,
 		config.Issuer, config.Audience, config.Tenant, config.Site, config.Leeway)), func() (caddy.Destructor, error) {

@@ -202,9 +202,36 @@ func TestFaultsOfTheCodeRequest(t *testing.T) {
 			t.Errorf("%s: the answer tells:\n%s\nwant\n%s", name, got, want)
 		}
 		eventually(t, "the request reaches Kibo", func() bool { return w.sim.Calls("otp/request") > calls })
+		w.clear()
+		w.browser().signIn(w, "zoe@example.com") // or the breaker would open, and tell everybody
+	}
+}
+
+// TestKiboIsLeftAlone: after some failures in a row customers hear at once that
+// nothing can be sent, Kibo has its rest, and then all is as before.
+func TestKiboIsLeftAlone(t *testing.T) {
+	w := start(t, setup{gateway: quick})
+	bystander := w.browser()
+	bystander.signIn(w, "john@example.com")
+	b := w.browser()
+	code := b.askCode(w, jane)
+	w.set("otp/auth", kibosim.Fault{Kind: "empty_502"})
+	for range 5 {
+		checkUnavailable(t, b.giveCode(jane, code), 503)
+	}
+	calls := w.sim.Calls("otp/auth")
+	for range 20 {
+		checkUnavailable(t, b.giveCode(jane, code), 503)
+	}
+	checkUnavailable(t, w.browser().post("/login", url.Values{"email": {jane}}), 503)
+	if n := w.sim.Calls("otp/auth") - calls; n > 3 {
+		t.Errorf("Kibo was asked %d times during its rest", n)
+	}
+	if bystander.signedInAs("/") != "1002" {
+		t.Error("a session suffers")
 	}
 	w.clear()
-	w.browser().signIn(w, "zoe@example.com")
+	eventually(t, "the code still works", func() bool { return b.giveCode(jane, code).status == fine })
 }
 
 // TestKiboAsksForAPause: the customer hears how long, and Kibo is left alone.

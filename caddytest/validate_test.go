@@ -111,11 +111,11 @@ func TestValidateErrors(t *testing.T) {
 		},
 		{
 			"secret too short", gateway("secret {env.LONG} {env.SHORT}"),
-			"Caddyfile:4: secret: is shorter than 32 characters; make one with: openssl rand -base64 32",
+			"Caddyfile:4: secret: is shorter than 32 characters; make one with: caddy kibo-auth keygen",
 		},
 		{
 			"secret file too short", gateway("timeout 5s", "secret {file."+short+"}"),
-			"Caddyfile:5: secret: is shorter than 32 characters; make one with: openssl rand -base64 32",
+			"Caddyfile:5: secret: is shorter than 32 characters; make one with: caddy kibo-auth keygen",
 		},
 		{
 			"secret from an empty variable", gateway("secret {env.EMPTY}"),
