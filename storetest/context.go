@@ -60,9 +60,8 @@ func wantHarmless(t *testing.T, s kiboauth.Store, ctx context.Context) {
 		key, r := newKey(), newRecord(customer, longLife)
 		create(t, s, key, r)
 		c := calls(s, key, r)[i]
-		soon(t, c.name+" under a context that has ended", func() {
-			wantUnanswered(t, c.name+" under a context that has ended", c.do(ctx))
-		})
+		name := c.name + " under a context that has ended"
+		wantUnanswered(t, name, soon(t, name, func() error { return c.do(ctx) }))
 	}
 	removeListed(t, s, customer)
 	key, r := session(t, s)
@@ -98,15 +97,11 @@ func cancelledMeanwhile(t *testing.T, s kiboauth.Store) {
 // removeListed takes away sessions that a call may or may not have created.
 func removeListed(t *testing.T, s kiboauth.Store, customer string) {
 	t.Cleanup(func() {
-		ctx := context.WithoutCancel(t.Context())
-		for l, err := range s.List(ctx, customer) {
-			if err == nil {
-				err = s.Delete(ctx, l.Key)
-			}
-			if err != nil {
-				t.Errorf("List and Delete after the test = %v, want no error", err)
-				return
-			}
+		if t.Failed() {
+			return
+		}
+		if err := endAll(context.WithoutCancel(t.Context()), s, customer); err != nil {
+			t.Errorf("List and Delete after the test = %v, want no error", err)
 		}
 	})
 }

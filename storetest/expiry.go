@@ -13,9 +13,6 @@ const (
 	shortLife = 300 * time.Millisecond
 	// skew is by how much a store's clock may be ahead of the test's.
 	skew = 100 * time.Millisecond
-	// late is how long after a session's end its last sign may be found, the
-	// difference of clocks included.
-	late = 2 * time.Second
 )
 
 // wantExpiry waits for the end of a session that nobody uses, and checks that

@@ -13,11 +13,17 @@ import (
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
 )
 
-const (
+var (
 	// patience is how long to wait for what must happen soon. A store that
 	// keeps the contract needs a small part of it, so that a slow machine
 	// fails no test.
 	patience = 10 * time.Second
+	// late is how long after a session's end a store may still find it, since
+	// its clock may be behind the test's.
+	late = 2 * time.Second
+)
+
+const (
 	// pollEvery is how often to look whether something has happened.
 	pollEvery = 10 * time.Millisecond
 	// longLife is a life that no test sees the end of.
@@ -89,12 +95,15 @@ func session(t *testing.T, s kiboauth.Store) (kiboauth.Key, *kiboauth.Record) {
 	return key, r
 }
 
-func removeAfter(t *testing.T, s kiboauth.Store, keys ...kiboauth.Key) {
+// removeAfter takes a session away when the test is over. One that has failed
+// may have left a store that hangs.
+func removeAfter(t *testing.T, s kiboauth.Store, key kiboauth.Key) {
 	t.Cleanup(func() {
-		for _, key := range keys {
-			if err := s.Delete(context.WithoutCancel(t.Context()), key); err != nil {
-				t.Errorf("Delete after the test = %v, want no error", err)
-			}
+		if t.Failed() {
+			return
+		}
+		if err := s.Delete(context.WithoutCancel(t.Context()), key); err != nil {
+			t.Errorf("Delete after the test = %v, want no error", err)
 		}
 	})
 }
@@ -222,18 +231,25 @@ func wantAmong(t tb, got, want map[kiboauth.Key]*kiboauth.Record) {
 	}
 }
 
-// soon runs what must not hang.
-func soon(t tb, what string, f func()) {
+// soon returns what f returns, which must neither hang nor panic. f leaves t
+// alone, since it may still be running when the test is over.
+func soon(t tb, what string, f func() error) error {
 	t.Helper()
-	done := make(chan struct{})
+	done := make(chan error, 1)
 	go func() {
-		defer close(done)
-		f()
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("panic: %v", p)
+			}
+		}()
+		done <- f()
 	}()
 	select {
-	case <-done:
+	case err := <-done:
+		return err
 	case <-time.After(patience):
 		t.Fatalf("%s has not returned after %s", what, patience)
+		return nil
 	}
 }
 

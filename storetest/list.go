@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"maps"
 	"strings"
 	"sync"
@@ -114,21 +115,20 @@ func listStops(t *testing.T, s kiboauth.Store) {
 	customer := newCustomer()
 	want := sessionsOf(t, s, customer, 20)
 	for _, of := range []string{customer, ""} {
-		soon(t, "List, stopped", func() {
-			for range s.List(t.Context(), of) {
-				break
+		err := soon(t, "List, stopped", func() error {
+			for _, err := range s.List(t.Context(), of) {
+				return err
 			}
+			return nil
 		})
+		wantError(t, "List, stopped", err, nil)
 	}
 	// Whatever List held is free again.
 	key, r := newKey(), newRecord(customer, longLife)
 	removeAfter(t, s, key)
 	want[key] = r
-	soon(t, "Create after a List that was stopped", func() {
-		if err := s.Create(t.Context(), key, r); err != nil {
-			t.Errorf("Create after a List that was stopped = %v, want no error", err)
-		}
-	})
+	err := soon(t, "Create after a List that was stopped", func() error { return s.Create(t.Context(), key, r) })
+	wantError(t, "Create after a List that was stopped", err, nil)
 	wantListed(t, s, customer, want)
 }
 
@@ -136,22 +136,22 @@ func listStops(t *testing.T, s kiboauth.Store) {
 func listDeleting(t *testing.T, s kiboauth.Store) {
 	customer := newCustomer()
 	sessionsOf(t, s, customer, 20)
-	soon(t, "Delete while listing", func() { endAll(t, s, customer) })
+	err := soon(t, "Delete while listing", func() error { return endAll(t.Context(), s, customer) })
+	wantError(t, "Delete while listing", err, nil)
 	wantListed(t, s, customer, nil)
 }
 
 // endAll deletes each session of a customer as it is listed.
-func endAll(t tb, s kiboauth.Store, customer string) {
-	t.Helper()
-	for l, err := range s.List(t.Context(), customer) {
-		if err == nil {
-			err = s.Delete(t.Context(), l.Key)
-		}
+func endAll(ctx context.Context, s kiboauth.Store, customer string) error {
+	for l, err := range s.List(ctx, customer) {
 		if err != nil {
-			t.Errorf("ending the sessions of %q = %v, want no error", customer, err)
-			return
+			return err
+		}
+		if err := s.Delete(ctx, l.Key); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // listChanging lists while sessions are created, changed and deleted. Those

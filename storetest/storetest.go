@@ -12,7 +12,6 @@ package storetest
 import (
 	"testing"
 
-
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
 )
 

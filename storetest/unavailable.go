@@ -59,8 +59,7 @@ func failing(t *testing.T, c call) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), shortLife)
 	defer cancel()
-	var err error
-	soon(t, c.name+" while the store is broken", func() { err = c.do(ctx) })
+	err := soon(t, c.name+" while the store is broken", func() error { return c.do(ctx) })
 	if err == nil {
 		t.Errorf("%s while the store is broken = no error, want one", c.name)
 	}
@@ -227,7 +226,10 @@ func cutLock(t *testing.T, s *outage) {
 		}
 		return err
 	}})
-	soon(t, "unlock while the store is broken", unlock)
+	wantError(t, "unlock", soon(t, "unlock while the store is broken", func() error {
+		unlock()
+		return nil
+	}), nil)
 	s.mend()
 	wantMended(t, s)
 	ctx, cancel := context.WithTimeout(t.Context(), lockPatience)

@@ -2,6 +2,7 @@ package storetest_test
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"sync"
 	"time"
@@ -12,7 +13,7 @@ import (
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
 )
 
-func init() { caddy.RegisterModule((*MapStore)(nil)) }
+func init() { caddy.RegisterModule(new(MapStore)) }
 
 // MapStore is the simplest store: a map and a lock. It frees a session that
 // has ended only when somebody asks for it, and loses all in a reload.
@@ -142,3 +143,29 @@ var (
 	_ caddy.Provisioner     = (*MapStore)(nil)
 	_ caddyfile.Unmarshaler = (*MapStore)(nil)
 )
+
+// A whole store, and what becomes of a session in it.
+func Example() {
+	store, ctx := new(MapStore), context.Background()
+	_ = store.Provision(caddy.Context{})
+	key, at := kiboauth.Key{1}, time.Now().UnixMilli()
+
+	_ = store.Create(ctx, key, &kiboauth.Record{
+		Version: 1, Customer: "1001", Created: at, Seen: at, Ends: at + 3_600_000, Sealed: []byte("first ticket"),
+	})
+	old, _ := store.Load(ctx, key)
+	next := *old
+	next.Version, next.Sealed = 2, []byte("second ticket")
+	fmt.Println(store.Replace(ctx, key, 1, &next))
+	fmt.Println(store.Replace(ctx, key, 1, &next))
+	for listed, err := range store.List(ctx, "1001") {
+		fmt.Printf("%d %s %v\n", listed.Record.Version, listed.Record.Sealed, err)
+	}
+	_ = store.Delete(ctx, key)
+	fmt.Println(store.Touch(ctx, key, at))
+	// Output:
+	// <nil>
+	// session was replaced meanwhile
+	// 2 second ticket <nil>
+	// no session
+}
