@@ -1,9 +1,11 @@
 package filestore
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,7 +24,7 @@ func written(t *testing.T, n int) (path string, keys []kiboauth.Key) {
 		s := provisioned(t, path, 0)
 		for range n {
 			r := record("1")
-			r.Sealed = make([]byte, 3000)
+			r.Sealed = make([]byte, 500)
 			keys = append(keys, mustCreate(t, s, r))
 		}
 	})
@@ -103,6 +105,7 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			path, _ := written(t, 20)
 			tc.spoil(t, path)
 			s := provisioned(t, path, 0)
@@ -117,6 +120,7 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 }
 
 func TestDirectoryThatCannotBeMade(t *testing.T) {
+	t.Parallel()
 	below := filepath.Join(t.TempDir(), "a file")
 	write(t, below, "")
 	s := provisioned(t, filepath.Join(below, "sessions", "s.db"), 0)
@@ -163,8 +167,7 @@ func TestOneFirstPageDamaged(t *testing.T) {
 // The sessions on a damaged page are lost, and only those.
 func TestDamagedPageLeavesOtherSessionsReadable(t *testing.T) {
 	path, keys := written(t, 60)
-	page := pageOf(t, path, keys[7])
-	overwrite(t, path, page, junk(1))
+	damagePages(t, path, keys[7])
 	s := provisioned(t, path, 0)
 	if _, err := s.Load(t.Context(), keys[7]); !errors.Is(err, errDamaged) {
 		t.Errorf("Load from the damaged page: %v, want errDamaged", err)
@@ -181,33 +184,49 @@ func TestDamagedPageLeavesOtherSessionsReadable(t *testing.T) {
 			touched++
 		}
 	}
-	if read < 50 || touched < 50 {
+	if read < 40 || touched < 40 {
 		t.Errorf("%d of 60 sessions can be read and %d changed, want all but those of one page", read, touched)
 	}
 }
 
-// pageOf is where in the file the page of a session begins.
-func pageOf(t *testing.T, path string, key kiboauth.Key) int64 {
+// places are where a file has the record of a session: behind its key stands
+// the version. Those that are in use no more do not matter.
+func places(t *testing.T, path string, key kiboauth.Key) (at []int64) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := strings.LastIndex(string(b), string(key[:]))
-	return int64(at - at%os.Getpagesize())
+	name := append(key[:], format)
+	for from := 0; ; {
+		i := bytes.Index(b[from:], name)
+		if i < 0 {
+			return at
+		}
+		from += i + len(key)
+		at = append(at, int64(from))
+	}
+}
+
+// damagePages writes over the pages that have a session.
+func damagePages(t *testing.T, path string, key kiboauth.Key) {
+	t.Helper()
+	for _, at := range places(t, path, key) {
+		overwrite(t, path, at-at%int64(os.Getpagesize()), junk(1))
+	}
 }
 
 // A damaged page must not fail the sign-ins that share a transaction with it.
 func TestDamagedPageInABatch(t *testing.T) {
 	path, keys := written(t, 60)
-	overwrite(t, path, pageOf(t, path, keys[7]), junk(1))
+	damagePages(t, path, keys[7])
 	s := provisioned(t, path, 0)
 	h, err := s.handle(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var jobs []*job
-	good := newKeyOnPageOf(keys, keys[7])
+	good := farthest(keys, keys[7])
 	for _, key := range []kiboauth.Key{keys[7], good} {
 		jobs = append(jobs, &job{ctx: t.Context(), done: make(chan error, 1), change: func(t *tables) error {
 			_, err := t.load(&key)
@@ -226,8 +245,8 @@ func TestDamagedPageInABatch(t *testing.T) {
 	}
 }
 
-// newKeyOnPageOf returns the key that is farthest from another one.
-func newKeyOnPageOf(keys []kiboauth.Key, other kiboauth.Key) (far kiboauth.Key) {
+// farthest returns the key that is farthest from another one.
+func farthest(keys []kiboauth.Key, other kiboauth.Key) (far kiboauth.Key) {
 	for _, key := range keys {
 		if abs(int(key[0])-int(other[0])) > abs(int(far[0])-int(other[0])) || far == (kiboauth.Key{}) {
 			far = key
@@ -241,20 +260,8 @@ func abs(n int) int { return max(n, -n) }
 // A single bit that turns in a record is found by its checksum.
 func TestDamagedRecordIsNoSession(t *testing.T) {
 	path, keys := written(t, 20)
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for at := 0; ; { // the key is in several pages: old ones, and other tables
-		i := strings.Index(string(b[at:]), string(keys[3][:]))
-		if i < 0 {
-			break
-		}
-		at += i + len(keys[3])
-		b[at+5] ^= 4
-	}
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
+	for _, at := range places(t, path, keys[3]) {
+		overwrite(t, path, at+5, []byte{4})
 	}
 	s := provisioned(t, path, 0)
 	if _, err := s.Load(t.Context(), keys[3]); !errors.Is(err, kiboauth.ErrNoSession) {
@@ -272,28 +279,39 @@ func TestDamagedRecordIsNoSession(t *testing.T) {
 // The system faults where a mapped file ends. That must not end the process.
 func TestFileCutShortWhileOpen(t *testing.T) {
 	for _, pages := range []int64{0, 1, 2, 4, 10} {
-		path, keys := written(t, 60)
-		s := provisioned(t, path, 0)
-		mustLoad(t, s, keys[0])
-		truncate(t, path, pages*int64(os.Getpagesize()))
-		failed := 0
-		for _, key := range keys {
-			if _, err := s.Load(t.Context(), key); err != nil {
-				failed++
+		t.Run(strconv.FormatInt(pages, 10), func(t *testing.T) {
+			t.Parallel()
+			path, keys := written(t, 60)
+			s := provisioned(t, path, 0)
+			mustLoad(t, s, keys[0])
+			truncate(t, path, pages*int64(os.Getpagesize()))
+			failed := 0
+			for _, key := range keys {
+				if _, err := s.Load(t.Context(), key); err != nil {
+					failed++
+				}
+				_ = s.Touch(t.Context(), key, time.Now().UnixMilli()+1) // must only return
 			}
-			_ = s.Touch(t.Context(), key, time.Now().UnixMilli()+1)
-		}
-		if failed == 0 {
-			t.Errorf("cut to %d pages, and every session is there", pages)
-		}
-		remove(t, path)
-		eventually(t, "a Create after the file was moved away", func() bool {
-			return s.Create(t.Context(), newKey(), record("1")) == nil && exists(path)
+			if failed == 0 {
+				t.Error("every session is there")
+			}
+			remove(t, path)
+			wantCreatesAgain(t, s)
 		})
 	}
 }
 
+// wantCreatesAgain waits until new sessions go into a file of the right name.
+func wantCreatesAgain(t *testing.T, s *Store) {
+	t.Helper()
+	eventually(t, "a Create after the file was moved away", func() bool {
+		_, err := os.Stat(s.path)
+		return s.Create(t.Context(), newKey(), record("1")) == nil && err == nil
+	})
+}
+
 func TestFileDamagedWhileOpen(t *testing.T) {
+	t.Parallel()
 	path, keys := written(t, 60)
 	s := provisioned(t, path, 0)
 	mustLoad(t, s, keys[0])
@@ -304,13 +322,12 @@ func TestFileDamagedWhileOpen(t *testing.T) {
 	overwrite(t, path, 0, junk(int(info.Size())/os.Getpagesize()))
 	wantFault(t, s, "damaged")
 	remove(t, path)
-	eventually(t, "a Create after the file was moved away", func() bool {
-		return s.Create(t.Context(), newKey(), record("1")) == nil && exists(path)
-	})
+	wantCreatesAgain(t, s)
 }
 
 // What is written to a file that has no name any more is lost.
 func TestFileReplacedWhileOpen(t *testing.T) {
+	t.Parallel()
 	path, keys := written(t, 3)
 	backup, _ := written(t, 5)
 	s := provisioned(t, path, 0)
@@ -441,9 +458,4 @@ func mkdir(t *testing.T, path string) {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

@@ -139,12 +139,12 @@ func TestUnmarshalCaddyfileErrors(t *testing.T) {
 		"file /a /b":                       "takes one argument",
 		`file ""`:                          "takes one argument",
 		"file {\n}":                        "takes one argument",
-		"file /a {\n\n max_sesions 5\n}":   `Testfile:3: unknown option "max_sesions"; the options here are: max_sessions`,
+		"file /a {\n\n max_sesions 5\n}":   `unknown option "max_sesions"; the options here are: max_sessions, at Testfile:3`,
 		"file /a {\n max_sessions\n}":      "takes one argument, but has 0",
 		"file /a {\n max_sessions 1 2\n}":  "takes one argument, but has 2",
 		"file /a {\n max_sessions 0\n}":    `"0" is not a number above zero`,
 		"file /a {\n max_sessions many\n}": `"many" is not a number above zero`,
-		"file /a {\n max_sessions 5\n max_sessions 6\n}": "Testfile:3: max_sessions stands here twice, first on line 2",
+		"file /a {\n max_sessions 5\n max_sessions 6\n}": "max_sessions stands here twice, first on line 2; keep one, at Testfile:3",
 		"file /a {\n max_sessions 5 {\n fast\n}\n}":      `no block is expected here, but there is "fast"`,
 	} {
 		err := new(Store).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))

@@ -16,7 +16,7 @@ import (
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
 )
 
-// fill fills a "disk" of 1 MiB: beyond it, writing fails, for root too. Then
+// fill fills a "disk" of 8 MiB: beyond it, writing fails, for root too. Then
 // it sees to what must work all the same, and makes room.
 func fill(path string) error {
 	signal.Ignore(syscall.SIGXFSZ)
@@ -32,7 +32,7 @@ func fill(path string) error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
 		return err
 	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 1 << 20, Max: was.Max}); err != nil {
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 8 << 20, Max: was.Max}); err != nil {
 		return err
 	}
 	keys, err := createUntilFull(ctx, s)

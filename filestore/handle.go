@@ -62,6 +62,7 @@ type handle struct {
 type job struct {
 	ctx    context.Context
 	change func(*tables) error
+	grows  bool // it makes a session
 	answer error
 	done   chan error
 }
@@ -106,7 +107,7 @@ func (h *handle) openDB(path string) (err error) {
 		}
 	}()
 	h.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true, OpenFile: h.openFile,
+		Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, OpenFile: h.openFile,
 	})
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
@@ -225,22 +226,22 @@ func (h *handle) view(ctx context.Context, do func(*tables) error) error {
 	}
 }
 
-// update has a change made and returns when it is on the disk. If ctx ends
-// before, it may be made or not.
-func (h *handle) update(ctx context.Context, change func(*tables) error) error {
-	j := &job{ctx: ctx, change: change, done: make(chan error, 1)}
+// update has a change made and returns when it is on the disk. If the job's
+// context ends before, it may be made or not.
+func (h *handle) update(j *job) error {
+	j.done = make(chan error, 1)
 	select {
 	case h.jobs <- j:
 	case <-h.quit:
 		return errClosed
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-j.ctx.Done():
+		return j.ctx.Err()
 	}
 	select {
 	case err := <-j.done:
 		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-j.ctx.Done():
+		return j.ctx.Err()
 	}
 }
 

@@ -30,7 +30,7 @@ func (f *file) Create(ctx context.Context, key kiboauth.Key, r *kiboauth.Record)
 	if err := fits(r); err != nil {
 		return f.wrap(err)
 	}
-	return f.update(ctx, func(t *tables) error {
+	return f.do(&job{ctx: ctx, grows: true, change: func(t *tables) error {
 		now := now()
 		if r.Expires() <= now {
 			return kiboauth.ErrNoSession
@@ -47,7 +47,7 @@ func (f *file) Create(ctx context.Context, key kiboauth.Key, r *kiboauth.Record)
 		}
 		t.insert(key, r)
 		return nil
-	})
+	}})
 }
 
 // Replace implements kiboauth.Store.
@@ -168,7 +168,7 @@ func seek(names *bbolt.Cursor, prefix, after []byte) []byte {
 
 func now() int64 { return time.Now().UnixMilli() }
 
-// view and update open the file if need be, and say which file an error is about.
+// view, update and do open the file if need be, and say which file an error is about.
 func (f *file) view(ctx context.Context, do func(*tables) error) error {
 	h, err := f.handle(ctx)
 	if err == nil {
@@ -178,9 +178,13 @@ func (f *file) view(ctx context.Context, do func(*tables) error) error {
 }
 
 func (f *file) update(ctx context.Context, change func(*tables) error) error {
-	h, err := f.handle(ctx)
+	return f.do(&job{ctx: ctx, change: change})
+}
+
+func (f *file) do(j *job) error {
+	h, err := f.handle(j.ctx)
 	if err == nil {
-		err = h.update(ctx, change)
+		err = h.update(j)
 	}
 	return f.wrap(err)
 }

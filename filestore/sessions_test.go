@@ -381,7 +381,7 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 	h, _ := s.handle(t.Context())
 	block, blocked := make(chan struct{}), make(chan struct{})
 	go func() {
-		_ = h.update(t.Context(), func(*tables) error { close(blocked); <-block; return nil })
+		_ = h.update(&job{ctx: t.Context(), change: func(*tables) error { close(blocked); <-block; return nil }})
 	}()
 	<-blocked // the disk hangs
 	_, load := s.Load(ctx, key)

@@ -53,20 +53,14 @@ func (h *handle) sweep() {
 }
 
 func (h *handle) sweepOnce() (more bool, err error) {
-	j := &job{ctx: context.Background(), done: make(chan error, 1)}
-	j.change = func(t *tables) error {
+	err = h.update(&job{ctx: context.Background(), change: func(t *tables) error {
 		more = t.sweep(now()) == sweepStep
 		return nil
-	}
-	select {
-	case h.jobs <- j:
-	case <-h.quit:
+	}})
+	if errors.Is(err, errClosed) {
 		return false, nil
 	}
-	if err := <-j.done; err != nil {
-		return false, err
-	}
-	return more, nil
+	return more, err
 }
 
 // replaced says whether the name of the file leads elsewhere by now: what is

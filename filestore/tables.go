@@ -17,8 +17,9 @@ var (
 	customerTable = []byte("customers") // customer, zero byte, key → nothing
 	expiryTable   = []byte("expiry")    // Unix milliseconds in 8 bytes, big-endian, key → nothing
 
-	formatKey = []byte("format")
-	countKey  = []byte("count") // of sessions, those among them that have expired and are not swept
+	formatKey  = []byte("format")
+	countKey   = []byte("count")   // of sessions, those among them that have expired and are not swept
+	reserveKey = []byte("reserve") // nothing, except for a moment, see reserve
 )
 
 // tables is the file in a transaction.

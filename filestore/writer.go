@@ -3,6 +3,7 @@ package filestore
 import (
 	"errors"
 	"runtime/debug"
+	"slices"
 
 	"go.etcd.io/bbolt"
 )
@@ -39,26 +40,72 @@ func (h *handle) more(first *job) []*job {
 	return jobs
 }
 
-// commit makes changes in one transaction and answers. Jobs that a damaged page
-// fails are run again one by one: the others need not suffer from it.
+// commit makes changes in one transaction and answers. If it fails, those that
+// do not grow the file are made again one by one: a damaged page need not fail
+// the others, nor a full disk those that the file has room for.
 func (h *handle) commit(jobs []*job) {
+	jobs = h.admit(jobs)
 	err := h.run(jobs)
-	if errors.Is(err, errDamaged) && len(jobs) > 1 {
-		for _, j := range jobs {
-			h.commit([]*job{j})
-		}
-		return
-	}
 	for _, j := range jobs {
-		if err != nil {
+		switch {
+		case err != nil && len(jobs) > 1 && (!j.grows || errors.Is(err, errDamaged)):
+			h.commit([]*job{j})
+			continue
+		case err != nil:
 			j.answer = err
 		}
 		j.done <- j.answer
 	}
 }
 
-func (h *handle) run(jobs []*job) error {
+// admit answers the jobs that would grow the file if it has no room to spare.
+func (h *handle) admit(jobs []*job) []*job {
+	if !slices.ContainsFunc(jobs, func(j *job) bool { return j.grows }) {
+		return jobs
+	}
+	err := h.reserve()
+	if err == nil {
+		return jobs
+	}
+	return slices.DeleteFunc(jobs, func(j *job) bool {
+		if j.grows {
+			j.done <- err
+		}
+		return j.grows
+	})
+}
+
+const (
+	// reserveSize is how much room the file is given when it runs out of it.
+	reserveSize = 4 << 20
+	// reserveLow is how much of it new sessions leave to other changes: a change
+	// is written beside what it replaces, a logout too. It suffices for a batch.
+	reserveLow = 1 << 20
+)
+
+// reserve sees to it that the file has room for changes that must be possible
+// while the disk is full. What is written and deleted is free for them.
+func (h *handle) reserve() error {
 	if h.state.Load() != works {
+		return errDamaged
+	}
+	if s := h.db.Stats(); (s.FreePageN+s.PendingPageN)*h.db.Info().PageSize >= reserveLow {
+		return nil
+	}
+	err := h.guard(h.db.Update, func(tx *bbolt.Tx) error {
+		return tx.Bucket(metaTable).Put(reserveKey, make([]byte, reserveSize))
+	})
+	if err == nil {
+		err = h.guard(h.db.Update, func(tx *bbolt.Tx) error { return tx.Bucket(metaTable).Delete(reserveKey) })
+	}
+	return h.mind(err)
+}
+
+func (h *handle) run(jobs []*job) error {
+	switch {
+	case len(jobs) == 0:
+		return nil
+	case h.state.Load() != works:
 		return errDamaged
 	}
 	var t *tables
