@@ -29,11 +29,11 @@
 //
 // The rights that an ACL user needs, with the default prefix:
 //
-//	ACL SETUSER gateway on >secret resetkeys ~kibo:* resetchannels -@all +ping +info +role +select +client|tracking +client|setname +client|setinfo +cluster|slots +cluster|shards +asking +eval +evalsha +hmget +hget +hset +exists +del +get +set +pexpire +pexpireat +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +scan
+//	ACL SETUSER gateway on >secret resetkeys ~kibo:* resetchannels -@all +ping +info +role +select +client|tracking +client|setname +cluster|slots +cluster|shards +asking +eval +evalsha +hmget +hget +hset +exists +del +get +set +pexpire +pexpireat +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +scan
 //
 // and those at the Sentinels, if they have users at all:
 //
-//	ACL SETUSER gateway on >secret resetchannels &+* &-* -@all +ping +role +client|tracking +client|setname +client|setinfo +subscribe +unsubscribe +sentinel|sentinels +sentinel|get-master-addr-by-name
+//	ACL SETUSER gateway on >secret resetchannels &+* &-* -@all +ping +role +client|tracking +client|setname +subscribe +unsubscribe +sentinel|sentinels +sentinel|get-master-addr-by-name
 //
 // # Revocation
 //

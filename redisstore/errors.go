@@ -104,6 +104,7 @@ var answers = []struct{ holds, mend string }{
 	{"SELECT is not allowed", "a cluster has only database 0; remove the number of the database"},
 	{"DB index is out of range", "it has no database of that number; see its setting databases"},
 	{"max number of clients", "it has no connection to spare; raise maxclients"},
+	{"unknown command 'SENTINEL'", "the servers are no sentinels; give those of sentinels, or remove the line sentinel"},
 	{"unknown command", "it lacks a command that the store needs; Redis 6.2 is the oldest that will do"},
 	{"No such master", "the sentinels know no master of that name; check the line sentinel"},
 }

@@ -36,13 +36,14 @@ func open(t testing.TB, set Store) *Store {
 	return s
 }
 
-// apart returns settings that differ in nothing that matters, so that a store
-// with them has a connection of its own, as if it were in another process.
-func apart(set Store, name string) Store {
-	set.TLS = nil
-	set.Sentinel = nil
-	set.Timeout += caddy.Duration(time.Duration(len(name)) * time.Millisecond)
-	return set
+// another returns a store at the same server with a connection of its own, as
+// a gateway in another process has: another timeout makes other settings.
+func another(t testing.TB, s *Store) *Store {
+	t.Helper()
+	set := *s
+	set.client = nil
+	set.Timeout += caddy.Duration(time.Millisecond)
+	return open(t, set)
 }
 
 func newKey() (key kiboauth.Key) {

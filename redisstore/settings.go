@@ -42,7 +42,8 @@ func (s *Store) options() (rueidis.ClientOption, error) {
 	}
 	t := time.Duration(s.Timeout)
 	opt := rueidis.ClientOption{
-		ClientName: "caddy-kibo-auth",
+		ClientName:    "caddy-kibo-auth",
+		ClientSetInfo: rueidis.DisableClientSetInfo, // unknown before Redis 7.2
 		// Redis finds dead connections by PING after KeepAlive without
 		// traffic, and gives up on them after ConnWriteTimeout.
 		Dialer:              net.Dialer{Timeout: t, KeepAlive: t},
