@@ -1,0 +1,63 @@
+// Package redistest starts real Redis servers for tests: one alone, a pair
+// under Sentinel, a cluster, and a relay that is a bad network. They listen on
+// free ports of 127.0.0.1, keep their data in the test's temporary folder and
+// end with the test.
+//
+// It needs redis-server and redis-cli of Redis 7.0 or later. Methods that fail
+// end the test, so call them from the test's own goroutine.
+package redistest
+
+import (
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+)
+
+const host = "127.0.0.1"
+
+// Ports are looked for below those that Linux gives to outgoing connections
+// (from 32768), and above Redis' own 6379, where a service may run. Cluster
+// nodes talk among themselves on the port 10000 higher.
+const (
+	firstPort = 10000
+	portCount = 10000
+	busOffset = 10000
+)
+
+// freePort returns a port that nobody listens on, nor on the one for the
+// cluster's bus. Somebody may be faster than the server that is to use it.
+func freePort() int {
+	for {
+		port := firstPort + rand.IntN(portCount)
+		if listens(port) && listens(port+busOffset) {
+			return port
+		}
+	}
+}
+
+// listens says whether one can listen on the port.
+func listens(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	l.Close()
+	return true
+}
+
+// Await ends the test if cond does not hold within a time. It asks often.
+func Await(t testing.TB, within time.Duration, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.After(within)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited %s in vain: %s", within, what)
+		}
+	}
+}
