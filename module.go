@@ -322,6 +322,12 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading the session store: %w", err)
 	}
+	if _, shared := store.(Locker); shared && len(h.Secrets) == 0 {
+		return &problem{
+			"secret", "sessions in a store that several gateways share need a secret that all of them have",
+			"make one with: caddy kibo-auth keygen, and add on every gateway: secret {file./run/secrets/kibo_auth}",
+		}
+	}
 	h.sessions = newSessions(store.(Store), h.keyring, h.realm)
 	return nil
 }
