@@ -148,7 +148,7 @@ var brokenStores = map[string]brokenStore{
 				return nil
 			}
 		},
-		[]string{"concurrent replace", "concurrent nothing survives delete"},
+		[]string{"concurrent replace", "concurrent replace and touch", "concurrent nothing survives delete"},
 	},
 	"replace brings back": {
 		func(s *sharedStore, w *twisted) {
