@@ -93,16 +93,24 @@ func concurrentTouch(t *testing.T, s kiboauth.Store) {
 	}
 }
 
-// concurrentReplaceTouch: neither undoes what the other has done.
+// concurrentReplaceTouch: neither undoes what the other has done. Every other
+// time the latest touch comes before Replace.
 func concurrentReplaceTouch(t *testing.T, s kiboauth.Store) {
 	key, r := session(t, s)
-	for range rounds {
+	for round := range rounds {
 		next, at := nextOf(r), r.Seen+60_000
+		var going sync.WaitGroup
+		going.Add(racers - 1)
 		errs := race(racers, func(i int) error {
 			if i == 0 {
+				if round%2 == 0 {
+					going.Wait()
+				}
 				return s.Replace(t.Context(), key, r.Version, next)
 			}
-			return s.Touch(t.Context(), key, at-int64(i)+1)
+			first := s.Touch(t.Context(), key, at-int64(i)+1) // the latest is that of 1
+			going.Done()
+			return errors.Join(first, s.Touch(t.Context(), key, at-racers))
 		})
 		if err := errors.Join(errs...); err != nil {
 			t.Fatalf("Replace and Touch at once = %v, want no error", err)
