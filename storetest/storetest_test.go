@@ -24,15 +24,16 @@ func newMapStore() *MapStore {
 }
 
 // opened is the good store, or the broken one that wantCaught asks for.
-func opened(s *sharedStore, broken map[string]brokenStore) kiboauth.Store {
-	b, ok := broken[os.Getenv(brokenVariable)]
-	if !ok {
-		return s
+func opened(s *sharedStore, broken ...map[string]brokenStore) kiboauth.Store {
+	for _, stores := range broken {
+		if b, ok := stores[os.Getenv(brokenVariable)]; ok {
+			if len(b.caught) > 0 {
+				storetest.LosePatience()
+			}
+			return twist(s, b.twist)
+		}
 	}
-	if len(b.caught) > 0 {
-		storetest.LosePatience()
-	}
-	return twist(s, b.twist)
+	return s
 }
 
 func TestMapStore(t *testing.T) {
@@ -40,7 +41,7 @@ func TestMapStore(t *testing.T) {
 }
 
 func TestStoreForEach(t *testing.T) {
-	storetest.Run(t, func(*testing.T) kiboauth.Store { return opened(newSharedStore(), brokenStores) })
+	storetest.Run(t, func(*testing.T) kiboauth.Store { return opened(newSharedStore(), brokenStores, brokenLists) })
 }
 
 // TestOneStoreForAll has one store for all tests, as a server would be.
@@ -60,6 +61,8 @@ func TestUnavailable(t *testing.T) {
 }
 
 func TestRunCatchesBrokenStores(t *testing.T) { wantCaught(t, "TestStoreForEach", brokenStores) }
+
+func TestRunCatchesBrokenLists(t *testing.T) { wantCaught(t, "TestStoreForEach", brokenLists) }
 
 func TestRunCatchesBrokenCachersAndLockers(t *testing.T) {
 	wantCaught(t, "TestOneStoreForAll", brokenShared)
