@@ -105,7 +105,9 @@ func TestGrace(t *testing.T) {
 	cookie := g.signIn(jane)
 	g.sim.Set(func(sw *kibosim.Switches) { sw.Faults["refresh"] = kibosim.Fault{Kind: "empty_502"} })
 	g.edit(cookie, lapse)
-	stale := func(o outcome) string { return o.upstream.Header.Get("Kibo-Stale") + " " + o.repl.ReplaceAll("{http.auth.user.stale}", "?") }
+	stale := func(o outcome) string {
+		return o.upstream.Header.Get("Kibo-Stale") + " " + o.repl.ReplaceAll("{http.auth.user.stale}", "?")
+	}
 	for range 5 {
 		o := g.open(cookie, "Kibo-Stale", "forged")
 		g.wantServed(o, "1001")
@@ -134,7 +136,9 @@ func TestGrace(t *testing.T) {
 
 // Grace is for Kibo's troubles. Who is refused, or whose store is down, has none.
 func TestNoGraceForTheRefused(t *testing.T) {
-	g := newGateway(t, func(h *Handler) { h.Session.Grace, h.Timeout = caddy.Duration(10*time.Minute), caddy.Duration(time.Second) })
+	g := newGateway(t, func(h *Handler) {
+		h.Session.Grace, h.Timeout = caddy.Duration(10*time.Minute), caddy.Duration(time.Second)
+	})
 	cookie := g.signIn(jane)
 	g.edit(cookie, lapse)
 	store := g.breakStore()

@@ -183,7 +183,9 @@ func TestTamperedRecord(t *testing.T) {
 	for name, tamper := range map[string]func(*Record){
 		"customer": func(r *Record) { r.Customer += "0" }, "end": func(r *Record) { r.Ends += 1000 }, "idle limit": func(r *Record) { r.Idle = 0 },
 		"version": func(r *Record) { r.Version++ }, "sign-in": func(r *Record) { r.Created++ },
-		"seal": func(r *Record) { r.Sealed = append(bytes.Clone(r.Sealed[:len(r.Sealed)-1]), r.Sealed[len(r.Sealed)-1]^1) }, "nothing": func(r *Record) { r.Sealed = nil },
+		"seal": func(r *Record) {
+			r.Sealed = append(bytes.Clone(r.Sealed[:len(r.Sealed)-1]), r.Sealed[len(r.Sealed)-1]^1)
+		}, "nothing": func(r *Record) { r.Sealed = nil },
 	} {
 		store := newRemoteStore(t)
 		g := newGateway(t).use(store)

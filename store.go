@@ -30,7 +30,8 @@ type Record struct {
 	Customer string
 	// Created is when the customer signed in.
 	Created int64
-	// Seen is when the session was last used, to the minute.
+	// Seen is when the session was last used. The gateway writes it once a
+	// minute at most.
 	Seen int64
 	// Ends is the moment from which there is no session, whatever happens.
 	Ends int64
