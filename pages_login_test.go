@@ -31,11 +31,12 @@ func TestNoticeTexts(t *testing.T) {
 		{stepCode, noticeLimited, "Error: Check your e-mail", "Please try again in about 1 minute.", true},
 		{stepCode, noticeUnavailable, "Error: Check your e-mail", "it is not lost. Please try again in about 1 minute.", true},
 		{stepSecond, noticeNone, "One more step", "also enter the second code that we e-mailed to kim@example.com.", false},
-		{stepSecond, noticeCodeSent, "One more step", "also enter the second code", false},
+		{stepSecond, noticeCodeSent, "One more step", "A new code is on its way to kim@example.com. Enter the digits of our newest e-mail.", false},
 		{stepSecond, noticeRejected, "Error: One more step", "That code did not work.", true},
 		{stepSecond, noticeExpired, "Error: One more step", "ask for a new code.", true},
 		{stepSecond, noticeLimited, "Error: One more step", "try again in about 1 minute.", true},
 		{stepSecond, noticeUnavailable, "Error: One more step", "it is not lost.", true},
+		{stepSecond, noticeNotSent, "Error: One more step", "We could not send you a new code.", true},
 	}
 	p := testPages(t, Brand{Name: "Harbour & Co"})
 	for _, tt := range tests {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 const ticketsPath = "/commerce/customer/authtickets/"
@@ -27,6 +28,24 @@ type CodeExchange struct {
 	Email, Code         string
 	Fingerprint, Region string
 	ClientIP            string // of the customer, as the gateway trusts it; "": unknown
+}
+
+// A PasswordExchange presents a password, byte for byte as it was typed.
+// Fingerprint and Region are as in CodeExchange.
+type PasswordExchange struct {
+	redacted
+
+	Username, Password  string
+	Fingerprint, Region string
+	ClientIP            string // of the customer, as the gateway trusts it; "": unknown
+}
+
+// A SecondFactorRequest asks for the code of a second factor once more.
+type SecondFactorRequest struct {
+	redacted
+
+	UserID   string
+	ClientIP string // of the customer, as the gateway trusts it; "": unknown
 }
 
 // A RefreshRequest presents the refresh token of an earlier ticket.
@@ -78,6 +97,33 @@ func (c *Client) ExchangeSecondFactor(ctx context.Context, userID, code, clientI
 			Code   string `json:"otpCode"`
 		}{userID, code},
 	})
+}
+
+// ExchangePassword exchanges user name and password for a ticket.
+func (c *Client) ExchangePassword(ctx context.Context, x PasswordExchange) (*Ticket, error) {
+	return c.ticket(ctx, call{
+		op: "password", method: http.MethodPost, path: strings.TrimSuffix(ticketsPath, "/"), clientIP: x.ClientIP,
+		body: struct {
+			Username    string `json:"username"`
+			Password    string `json:"password"`
+			Fingerprint string `json:"fingerprint,omitempty"`
+			Region      string `json:"region,omitempty"`
+		}{x.Username, x.Password, x.Fingerprint, x.Region},
+	})
+}
+
+// RequestSecondFactor has Kibo send the code of a second factor again.
+func (c *Client) RequestSecondFactor(ctx context.Context, r SecondFactorRequest) error {
+	a, err := c.do(ctx, call{
+		op: "2fa/request", method: http.MethodPost, path: ticketsPath + "2fa/request", clientIP: r.ClientIP,
+		body: struct {
+			UserID string `json:"userId"`
+		}{r.UserID},
+	})
+	if err != nil {
+		return err
+	}
+	return a.empty()
 }
 
 // Refresh exchanges a refresh token for a new ticket. ErrRejected ends the
