@@ -49,12 +49,16 @@ func (h *Handler) purpose() string { return h.cookies.login + " " + h.realm }
 // keep hands the browser its pending sign-in, which begins a step.
 func (h *Handler) keep(ctx context.Context, w http.ResponseWriter, p *pending) error {
 	p.Nonce, p.Began = rand.Text(), time.Now().Unix()
-	return h.rekeep(ctx, w, p)
+	return h.seal(ctx, w, p, pendingLife)
 }
 
 // rekeep hands the browser its pending sign-in as it is now. The step does not
 // begin anew: what is asked for again does not live longer.
 func (h *Handler) rekeep(ctx context.Context, w http.ResponseWriter, p *pending) error {
+	return h.seal(ctx, w, p, max(time.Until(time.Unix(p.Began, 0).Add(pendingLife)), time.Second))
+}
+
+func (h *Handler) seal(ctx context.Context, w http.ResponseWriter, p *pending, age time.Duration) error {
 	text, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("encoding a pending sign-in: %w", err)
@@ -63,8 +67,7 @@ func (h *Handler) rekeep(ctx context.Context, w http.ResponseWriter, p *pending)
 	if err != nil {
 		return err
 	}
-	left := time.Until(time.Unix(p.Began, 0).Add(pendingLife)).Round(time.Second)
-	http.SetCookie(w, h.Session.Cookie.cookie(h.cookies.login, sealed, max(left, time.Second)))
+	http.SetCookie(w, h.Session.Cookie.cookie(h.cookies.login, sealed, age))
 	return nil
 }
 
