@@ -116,6 +116,10 @@ func (l *Login) parse(d *caddyfile.Dispenser, at places) error {
 			at.note("login.fields", d)
 			return args(d, &l.EmailField, &l.CodeField)
 		},
+		"password": func(d *caddyfile.Dispenser) error {
+			at.note("login.password", d)
+			return args(d, &l.PasswordField)
+		},
 		"require":     func(d *caddyfile.Dispenser) error { return oneOrTwo(d, &l.RequireField, &l.RequireValue) },
 		"fingerprint": func(d *caddyfile.Dispenser) error { return args(d, &l.Fingerprint) },
 		"region":      func(d *caddyfile.Dispenser) error { return args(d, &l.Region) },

@@ -101,6 +101,13 @@ func (h *Handler) checkLogin() *problem {
 	if h.Login.EmailField == h.Login.CodeField {
 		return &problem{"login.fields", "address and code are the same field", "name two fields of the shop's form: fields email otpCode"}
 	}
+	switch h.Login.PasswordField {
+	case "":
+	case h.Login.EmailField:
+		return &problem{"login.password", fmt.Sprintf("%q is the field of the address", h.Login.PasswordField), "name the form's password field"}
+	case h.Login.CodeField:
+		return &problem{"login.password", fmt.Sprintf("%q is the field of the code too, and a password in it would be taken for a code", h.Login.PasswordField), "name another field for the code, which the form must have: fields email otpCode"}
+	}
 	if err := h.Login.Brand.check(); err != nil {
 		return &problem{"login.brand", err.Error(), "see the brand block in docs/configuration.md"}
 	}

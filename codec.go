@@ -27,6 +27,7 @@ const (
 var fieldTags = [fieldCount]byte{
 	fieldAccountID: 32, fieldUserID: 33, fieldEmail: 34, fieldUserName: 35, fieldFirstName: 36, fieldLastName: 37,
 	fieldSegments: 38, fieldLocale: 39, fieldAccountType: 40, fieldTenant: 41, fieldSite: 42,
+	fieldAssurance:   43,
 	fieldAccessToken: 64, fieldRefreshToken: 65, fieldBearer: 66,
 }
 

@@ -20,13 +20,17 @@ type Login struct {
 	// CodeField is the name of the form field with the one-time code. A post
 	// with an address but no code asks for one. Default: otpCode.
 	CodeField string `json:"code_field,omitempty"`
+	// PasswordField is the name of the form field with the password, for
+	// sign-ins by password beside those by code. Default: none, there are none.
+	PasswordField string `json:"password_field,omitempty"`
 	// RequireField names a field that only the login post has, for shops whose
 	// other forms post to the same path. Default: none.
 	RequireField string `json:"require_field,omitempty"`
 	// RequireValue is the value that RequireField must have. Default: any.
 	RequireValue string `json:"require_value,omitempty"`
 	// Fingerprint is passed on to Kibo as the device's fingerprint: the name of
-	// a form field, or text with {placeholders}. Default: none.
+	// a form field, text with {placeholders}, or off for none. Default: a hash
+	// of a random cookie that the gateway gives each browser.
 	Fingerprint string `json:"fingerprint,omitempty"`
 	// Region is passed on to Kibo as the customer's region: the name of a form
 	// field, or text with {placeholders}. Default: none.
@@ -143,7 +147,9 @@ type Identity struct {
 	// route, in every spelling that a server may take for it. Default: none.
 	Header string `json:"header,omitempty"`
 	// Field is what it holds: account_id, user_id, email, user_name,
-	// first_name, last_name, segments, locale, account_type, tenant or site.
+	// first_name, last_name, segments, locale, account_type, tenant, site or
+	// assurance (how the customer signed in: code, password, code+2fa or
+	// password+2fa).
 	// Characters that a header cannot hold are percent-encoded. Default: none.
 	Field string `json:"field,omitempty"`
 }
@@ -151,6 +157,8 @@ type Identity struct {
 const (
 	pageBuiltin  = "builtin"
 	pageUpstream = "upstream"
+
+	fingerprintOff = "off"
 
 	forwardBearer     = "bearer"
 	forwardUserClaims = "user_claims"

@@ -7,17 +7,20 @@ import (
 	"time"
 )
 
-// cookieNames are the two cookies of a gateway: the session's, and the one
-// that keeps a sign-in between its steps.
-type cookieNames struct{ session, login string }
+// cookieNames are the cookies of a gateway: the session's, the one that keeps a
+// sign-in between its steps, and the one by which a device is known again. All
+// begin with the first.
+type cookieNames struct{ session, login, device string }
 
-func newCookieNames(session string) cookieNames { return cookieNames{session, session + "-login"} }
+func newCookieNames(session string) cookieNames {
+	return cookieNames{session, session + "-login", session + "-device"}
+}
 
 // credentials is what a request brought for us. Two cookies of one name with
 // different values are none: somebody may have planted one of them.
 type credentials struct {
-	session, login ownCookie
-	bearer         string
+	session, login, device ownCookie
+	bearer                 string
 }
 
 type ownCookie struct {
@@ -101,7 +104,7 @@ func (n cookieNames) takeLine(line string, own *credentials) string {
 }
 
 // next finds the next pair of ours, line[start:end], and notes its value. It
-// looks at pairs only where our name stands, which both names begin with.
+// looks at pairs only where our name stands, which all names begin with.
 func (n cookieNames) next(line string, from int, own *credentials) (start, end int, found bool) {
 	for from < len(line) {
 		i := strings.Index(line[from:], n.session)
@@ -132,6 +135,8 @@ func (n cookieNames) takePair(pair string, own *credentials) bool {
 		own.session.add(value)
 	case n.login:
 		own.login.add(value)
+	case n.device:
+		own.device.add(value)
 	default:
 		return false
 	}
@@ -157,7 +162,7 @@ func (n cookieNames) sets(line string) bool {
 	pair, _, _ := strings.Cut(line, ";")
 	name, _, _ := strings.Cut(strings.TrimLeft(pair, " \t="), "=")
 	name = strings.TrimRight(name, " \t")
-	return strings.EqualFold(name, n.session) || strings.EqualFold(name, n.login)
+	return strings.EqualFold(name, n.session) || strings.EqualFold(name, n.login) || strings.EqualFold(name, n.device)
 }
 
 // cookie returns one of our cookies as configured; age 0 lasts as long as the

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-var testNames = cookieNames{session: "__Host-kibo", login: "__Host-kibo-login"}
+var testNames = newCookieNames("__Host-kibo")
 
 // cookieLines are what a browser may send, one case shared by tests and fuzzing.
 var cookieLines = []struct {
@@ -25,6 +25,8 @@ var cookieLines = []struct {
 	{name: "middle", lines: []string{"a=1; __Host-kibo=x; b=2"}, kept: []string{"a=1; b=2"}, session: "x"},
 	{name: "last", lines: []string{"a=1; b=2; __Host-kibo=x"}, kept: []string{"a=1; b=2"}, session: "x"},
 	{name: "both of ours", lines: []string{"__Host-kibo-login=y; a=1; __Host-kibo=x"}, kept: []string{"a=1"}, session: "x", login: "y"},
+	{name: "all of ours", lines: []string{"__Host-kibo-device=z; a=1; __Host-kibo-login=y; b=2; __Host-kibo=x"}, kept: []string{"a=1; b=2"}, session: "x", login: "y"},
+	{name: "device alone", lines: []string{"a=1; __Host-kibo-device=z"}, kept: []string{"a=1"}},
 	{name: "twice the same", lines: []string{"__Host-kibo=x; a=1; __Host-kibo=x"}, kept: []string{"a=1"}, session: "x"},
 	{name: "tossed: twice with different values", lines: []string{"__Host-kibo=x; a=1; __Host-kibo=evil"}, kept: []string{"a=1"}, torn: true},
 	{name: "tossed: and then the first again", lines: []string{"__Host-kibo=x; __Host-kibo=evil; __Host-kibo=x"}, torn: true},
@@ -45,7 +47,7 @@ var cookieLines = []struct {
 	{name: "inside a value", lines: []string{"a=__Host-kibo=x; b=1,__Host-kibo=x"}, kept: []string{"a=__Host-kibo=x; b=1,__Host-kibo=x"}},
 	{name: "look-alike: case", lines: []string{"__host-kibo=x; __HOST-KIBO=x"}, kept: []string{"__host-kibo=x; __HOST-KIBO=x"}},
 	{name: "look-alike: other prefix", lines: []string{"__Secure-kibo=x; kibo=x"}, kept: []string{"__Secure-kibo=x; kibo=x"}},
-	{name: "look-alike: longer and shorter", lines: []string{"__Host-kibo2=x; __Host-kib=x; __Host-kibo-login2=x"}, kept: []string{"__Host-kibo2=x; __Host-kib=x; __Host-kibo-login2=x"}},
+	{name: "look-alike: longer and shorter", lines: []string{"__Host-kibo2=x; __Host-kib=x; __Host-kibo-login2=x; __Host-kibo-devic=x"}, kept: []string{"__Host-kibo2=x; __Host-kib=x; __Host-kibo-login2=x; __Host-kibo-devic=x"}},
 	{name: "look-alike: no-break space", lines: []string{"\u00a0__Host-kibo=x"}, kept: []string{"\u00a0__Host-kibo=x"}},
 	{name: "look-alike: raw byte A0", lines: []string{"\xa0__Host-kibo=x"}, kept: []string{"\xa0__Host-kibo=x"}},
 	{name: "look-alike: en quad", lines: []string{"\u2000__Host-kibo=x"}, kept: []string{"\u2000__Host-kibo=x"}},
@@ -151,7 +153,7 @@ func pairsOf(lines []string) (pairs []string) {
 
 func isOurs(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
-	return name == testNames.session || name == testNames.login
+	return name == testNames.session || name == testNames.login || name == testNames.device
 }
 
 // FuzzTakeCookies: what remains has no pair of ours, and every other pair, in
@@ -199,7 +201,7 @@ func TestUpstreamSetsOurCookie(t *testing.T) {
 		{"nothing", nil, nil},
 		{"others only", []string{"a=1; Path=/", "b=2"}, []string{"a=1; Path=/", "b=2"}},
 		{"ours among others", []string{"a=1", "__Host-kibo=evil; Path=/; Secure", "b=2"}, []string{"a=1", "b=2"}},
-		{"ours only", []string{"__Host-kibo=evil", "__Host-kibo-login=evil"}, nil},
+		{"ours only", []string{"__Host-kibo=evil", "__Host-kibo-login=evil", "__Host-kibo-device=evil", "__host-kibo-DEVICE"}, nil},
 		{"removal", []string{"__Host-kibo=; Max-Age=0"}, nil},
 		{"another case", []string{"__HOST-Kibo=evil"}, nil},
 		{"blanks", []string{" \t__Host-kibo \t=evil"}, nil},

@@ -31,7 +31,16 @@ var (
 	errTryLater     = errors.New("refresh is put off after one that failed")
 	errPanic        = errors.New("a fault of our own, logged where it happened")
 	errSecondFactor = errors.New("second factor is asked for")
+	errBadPassword  = errors.New("password that nobody can have")
+	errNotSent      = errors.New("kibo sends no further code")
+	errTooSoon      = errors.New("asked again too soon")
 )
+
+// tooSoon is errTooSoon with the time to wait.
+type tooSoon struct{ wait time.Duration }
+
+func (*tooSoon) Error() string { return errTooSoon.Error() }
+func (*tooSoon) Unwrap() error { return errTooSoon }
 
 // An answer is what a customer gets for an error: a status, a stable code for
 // scripts, and words that say what happened and what to do.
@@ -62,9 +71,12 @@ var answers = []struct {
 	{errMethod, answer{405, "method_not_allowed", "Please use the sign-out button", "This address works only when a form is sent to it.", noticeNone}},
 	{errNotHere, answer{401, "expired", "Please start again", "The sign-in was started in another browser, or too long ago. Ask for a new code.", noticeExpired}},
 	{errTryLater, unavailable}, // before what it wraps: Kibo's 429 is no fault of who opens a page
-	{kibo.ErrRejected, answer{401, "rejected", "That did not work", "The code or the e-mail address was not accepted. Check the newest e-mail, or ask for a new code.", noticeRejected}},
+	{errNotSent, answer{401, "not_sent", "No further code was sent", "The newest code that you have may still work. If not, please start again.", noticeNotSent}}, // before what it wraps
+	{kibo.ErrRejected, rejected},
+	{errBadPassword, rejected},
+	{errTooSoon, limited},
 	{ErrNoSession, answer{401, "no_session", "Please sign in", "This page is for customers who have signed in.", noticeNone}},
-	{kibo.ErrLimited, answer{429, "limited", "Too many sign-ins just now", "Please wait a little and try again.", noticeLimited}},
+	{kibo.ErrLimited, limited},
 	{errInsecure, answer{503, "unavailable", "Sign-in is not set up for this address", "The shop's operator must remove the insecure option.", noticeUnavailable}},
 	{kibo.ErrUnavailable, unavailable},
 	{verify.ErrKeysUnavailable, unavailable},
@@ -75,6 +87,8 @@ var answers = []struct {
 }
 
 var (
+	rejected    = answer{401, "rejected", "That did not work", "What you entered was not accepted. Check it and the newest e-mail, or ask for a new code.", noticeRejected}
+	limited     = answer{429, "limited", "Too many sign-ins just now", "Please wait a little and try again.", noticeLimited}
 	unavailable = answer{503, "unavailable", "Sign-in is not available just now", "Your code is not lost. Please try again in a moment.", noticeUnavailable}
 	ourFault    = answer{500, "error", "Something went wrong on our side", "Please try again. If it stays like this, please tell the shop.", noticeUnavailable}
 )
@@ -92,6 +106,9 @@ func answerTo(err error) (answer, time.Duration) {
 func waitFor(err error, status int) time.Duration {
 	if said, ok := errors.AsType[*kibo.Error](err); ok && said.RetryAfter > 0 {
 		return said.RetryAfter
+	}
+	if soon, ok := errors.AsType[*tooSoon](err); ok {
+		return soon.wait
 	}
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		return retryLater
@@ -164,6 +181,7 @@ func (h *Handler) report(err error, a answer) {
 	}
 	switch {
 	case errors.Is(err, errTryLater): // reported when it failed
+	case errors.Is(err, errTooSoon): // a customer in a hurry
 	case a.status == http.StatusInternalServerError, errors.Is(err, errInsecure), errors.Is(err, errBadTicket):
 		h.log.Error("cannot answer", append(fields, zap.Error(err))...)
 	case a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:

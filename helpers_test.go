@@ -159,6 +159,17 @@ func (o outcome) cookie(name string) *http.Cookie {
 	return nil
 }
 
+// kept is the Cookie header of a browser that keeps what the answer sets.
+func (o outcome) kept() string {
+	var pairs []string
+	for _, c := range o.Result().Cookies() {
+		if c.MaxAge >= 0 {
+			pairs = append(pairs, c.Name+"="+c.Value)
+		}
+	}
+	return strings.Join(pairs, "; ")
+}
+
 // shop answers as an upstream that has nothing to say about cookies or caches.
 func shop(w http.ResponseWriter, _ *http.Request) error {
 	w.WriteHeader(http.StatusOK)
@@ -228,11 +239,10 @@ func (g *gateway) mailed() string {
 func (g *gateway) firstStep(email string, header ...string) (cookie, code string) {
 	g.t.Helper()
 	o := g.serve(post(g.t, "/login", url.Values{"email": {email}}, header...))
-	kept := o.cookie(g.cookies.login)
-	if o.Code >= http.StatusBadRequest || kept == nil {
-		g.t.Fatalf("first step: status %d, cookie %v", o.Code, kept)
+	if o.Code >= http.StatusBadRequest || o.cookie(g.cookies.login) == nil {
+		g.t.Fatalf("first step: status %d, cookies %v", o.Code, o.Result().Cookies())
 	}
-	return kept.Name + "=" + kept.Value, g.mailed()
+	return o.kept(), g.mailed()
 }
 
 // signIn signs a customer in and returns the session's cookie.

@@ -3,7 +3,6 @@ package kiboauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -28,6 +26,8 @@ type attempt struct {
 	form    *loginform.Form
 	pending *pending // nil in the first step
 	json    bool
+	device  string // by which the browser is known; "": nobody wants to know
+	known   bool   // it brought that itself
 }
 
 // login answers what comes to a login path, as far as it is a sign-in. What is
@@ -44,7 +44,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, own credentials)
 		return false, nil
 	}
 	fields := h.form
-	fields.CodeAlone = own.login.seen // the second step needs only the code
+	fields.CodeAlone = own.login.seen // later steps need not say the address
 	form, ok, err := loginform.Read(r, fields)
 	switch {
 	case err != nil && answerable(err):
@@ -91,7 +91,8 @@ func (h *Handler) returnIn(query url.Values) string {
 func (h *Handler) loginView(step loginStep) loginView {
 	view := loginView{
 		Step: step, Action: h.Login.Paths[0], EmailField: h.Login.EmailField, CodeField: h.Login.CodeField,
-		RememberField: h.Login.RememberField, ReturnField: h.Login.ReturnTo[0],
+		RememberField: h.Login.RememberField, ReturnField: h.Login.ReturnTo[0], PasswordField: h.Login.PasswordField,
+		SendCodeField: sendCodeField, ResendField: resendField,
 	}
 	if h.Login.RequireField != "" {
 		view.Hidden = [][2]string{{h.Login.RequireField, h.Login.RequireValue}}
@@ -99,30 +100,44 @@ func (h *Handler) loginView(step loginStep) loginView {
 	return view
 }
 
-// serve takes the attempt through its step.
+// serve takes the attempt through its step. A button says what is meant,
+// whatever has been filled in; a code, which somebody has just typed, counts
+// before a password, which a browser may have filled in.
 func (a *attempt) serve(own credentials) error {
-	h, ctx := a.h, a.r.Context()
+	h, form := a.h, a.form
 	if isCrossSite(a.r, h.origins) {
 		return a.fail(errCrossSite)
 	}
 	if h.Session.Cookie.Insecure && !isLoopback(a.r) {
 		return a.fail(errInsecure)
 	}
-	if a.form.Email != "" && !loginform.ValidEmail(a.form.Email) {
+	if form.Email != "" && !loginform.ValidEmail(form.Email) {
 		return a.fail(errBadAddress)
 	}
-	if !a.form.HasCode {
+	a.meetDevice(own.device.value)
+	switch {
+	case form.Resend:
+		return a.resend(own)
+	case form.Email != "" && (form.SendCode || !form.HasCode && form.Password == ""):
 		return a.sendCode()
+	case !form.HasCode:
+		return a.tryPassword(own)
 	}
-	p, err := h.resume(ctx, own.login.value)
+	return a.tryCode(own)
+}
+
+// resume takes up the sign-in that this browser has pending. errNotHere: there
+// is none, or it is somebody else's.
+func (a *attempt) resume(own credentials) error {
+	p, err := a.h.resume(a.r.Context(), own.login.value)
 	if err != nil {
-		return a.fail(err)
+		return err
 	}
 	if a.form.Email != "" && !strings.EqualFold(loginform.NormalEmail(a.form.Email), p.Email) {
-		return a.fail(errNotHere) // the code was sent to somebody else
+		return errNotHere
 	}
 	a.pending = p
-	return a.exchange(own)
+	return nil
 }
 
 // isLoopback tells whether the request came in on a loopback address.
@@ -143,17 +158,28 @@ func (a *attempt) sendCode() error {
 	if err := h.kibo.Ready(ctx); err != nil {
 		return a.fail(err)
 	}
-	p := &pending{Email: loginform.NormalEmail(a.form.Email), Remember: a.form.Remember, ReturnTo: a.returnTo()}
+	p := a.newPending(factorCode)
 	if err := h.keep(ctx, a.w, p); err != nil {
 		return a.fail(err)
 	}
 	a.pending = p
 	request := kibo.CodeRequest{Email: p.Email, ClientIP: clientIP(a.r)}
 	go h.requestCode(context.WithoutCancel(ctx), request)
+	return a.codeSent(stepCode)
+}
+
+func (a *attempt) codeSent(step loginStep) error {
 	if a.json {
 		return writeJSON(a.w, http.StatusOK, "application/json", map[string]string{"status": "code_sent"})
 	}
-	return a.show(http.StatusOK, stepCode, noticeCodeSent, 0)
+	return a.show(http.StatusOK, step, noticeCodeSent, 0)
+}
+
+// newPending is a sign-in that begins with this post.
+func (a *attempt) newPending(first string) *pending {
+	return &pending{
+		Email: loginform.NormalEmail(a.form.Email), Remember: a.form.Remember, ReturnTo: a.returnTo(), First: first,
+	}
 }
 
 // requestCode asks Kibo to send a code. The client bounds how many calls wait.
@@ -184,87 +210,14 @@ func (a *attempt) returnTo() string {
 	return ""
 }
 
-// exchange trades the code for a session. Posts of the same code from the same
-// browser, a double click, share one exchange and one session; it goes on when
-// the browser is gone, since a code works only once.
-func (a *attempt) exchange(own credentials) error {
-	h, ctx := a.h, a.r.Context()
-	old, had := parseSessionID(h.realm, own.session.value)
-	flight := h.shared.exchanges.DoChan(a.pending.Nonce+" "+a.form.Code, detached(h, a.flight()))
-	select {
-	case done := <-flight:
-		if second, ok := errors.AsType[*secondFactor](done.Err); ok {
-			return a.askSecond(second.userID)
-		}
-		if done.Err != nil {
-			return a.fail(done.Err)
-		}
-		if had { // the session that this browser had is over (OWASP ASVS 7.2.4)
-			if err := h.sessions.end(ctx, old.key); err != nil {
-				h.log.Warn("ending the session before", zap.Error(err))
-			}
-		}
-		return a.welcome(done.Val.(*signedIn))
-	case <-ctx.Done():
-		return nil
-	}
-}
-
-// flight prepares the exchange; it must not need the request any more.
-func (a *attempt) flight() func(context.Context) (*signedIn, error) {
-	h, p, code := a.h, a.pending, a.form.Code
-	remember := p.Remember || a.form.Remember
-	exchange := kibo.CodeExchange{
-		Email: p.Email, Code: code, ClientIP: clientIP(a.r),
-		Fingerprint: a.extra(h.Login.Fingerprint), Region: a.extra(h.Login.Region),
-	}
-	return func(ctx context.Context) (*signedIn, error) {
-		var ticket *kibo.Ticket
-		var err error
-		if p.UserID != "" {
-			ticket, err = h.kibo.ExchangeSecondFactor(ctx, p.UserID, code, exchange.ClientIP)
-		} else {
-			ticket, err = h.kibo.ExchangeCode(ctx, exchange)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return h.begin(ctx, ticket, remember)
-	}
-}
-
-// extra is what a fingerprint or region line yields: a form field, or text
-// whose placeholders are the operator's, never the customer's.
-func (a *attempt) extra(line string) string {
-	if strings.Contains(line, "{") {
-		repl := a.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-		return repl.ReplaceAll(line, "")
-	}
-	return a.form.Extra[line]
-}
-
-// askSecond keeps the sign-in for a second code, which Kibo has sent.
-func (a *attempt) askSecond(userID string) error {
-	if userID == "" {
-		return a.fail(fmt.Errorf("%w: a second factor without a user", errBadTicket))
-	}
-	p := *a.pending
-	p.UserID = userID
-	if err := a.h.keep(a.r.Context(), a.w, &p); err != nil {
-		return a.fail(err)
-	}
-	a.pending = &p
-	if a.json {
-		return writeJSON(a.w, http.StatusOK, "application/json", map[string]string{"status": "second_step"})
-	}
-	return a.show(http.StatusOK, stepSecond, noticeNone, 0)
-}
-
 // welcome hands over the session and sends the customer on.
 func (a *attempt) welcome(in *signedIn) error {
 	h := a.h
 	h.setSession(a.w, in.id, in.session)
 	h.clearCookie(a.w, h.cookies.login)
+	if a.known { // for another while
+		h.setDevice(a.w, a.device)
+	}
 	target := a.returnTo()
 	if target == "" {
 		target = h.Login.Success
@@ -307,6 +260,7 @@ func (a *attempt) show(status int, step loginStep, what notice, wait time.Durati
 	view.Email, view.Remember, view.ReturnTo = a.form.Email, a.form.Remember, a.returnTo()
 	if a.pending != nil {
 		view.Email, view.Remember = a.pending.Email, a.pending.Remember
+		view.AfterPassword = a.pending.First == factorPassword
 	}
 	view.Notice, view.Retry = what, wait
 	h.pages.login(a.w, a.r, status, view)
@@ -320,7 +274,7 @@ func upstreamState(step loginStep, what notice) string {
 		return "code_sent"
 	case noticeLimited:
 		return "limited"
-	case noticeUnavailable:
+	case noticeUnavailable, noticeNotSent:
 		return "unavailable"
 	case noticeNone:
 		if step == stepSecond {

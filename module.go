@@ -9,6 +9,7 @@ package kiboauth
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -119,7 +120,15 @@ var pool = caddy.NewUsagePool()
 // shared is what handlers of one realm have in common.
 type shared struct {
 	refreshes singleflight.Group // by session key
-	exchanges singleflight.Group // by pending sign-in and code
+	exchanges singleflight.Group // by pending sign-in and code, or by keyed hash
+	resends   cooldown           // by user
+	secret    [32]byte           // keys those hashes
+}
+
+func newShared() *shared {
+	s := new(shared)
+	rand.Read(s.secret[:])
+	return s
 }
 
 // Destruct implements caddy.Destructor.
@@ -188,7 +197,7 @@ func (h *Handler) provisionKibo(caddy.Context) error {
 		return fmt.Errorf("making the client for Kibo: %w", err)
 	}
 	h.kibo = client.(pooledClient).Client
-	common, err := fromPool(h, sharedKey(h.realm), func() (caddy.Destructor, error) { return new(shared), nil })
+	common, err := fromPool(h, sharedKey(h.realm), func() (caddy.Destructor, error) { return newShared(), nil })
 	if err != nil {
 		return err
 	}
@@ -287,10 +296,7 @@ func (h *Handler) provisionLogin(ctx caddy.Context) (err error) {
 			return &problem{"site", err.Error(), "write scheme and host only: https://shop.example.com"}
 		}
 	}
-	h.form = loginform.Fields{
-		Email: h.Login.EmailField, Code: h.Login.CodeField, Require: h.Login.RequireField, RequireValue: h.Login.RequireValue,
-		Remember: h.Login.RememberField, ReturnTo: h.Login.ReturnTo, Extra: []string{h.Login.Fingerprint, h.Login.Region},
-	}
+	h.form = h.Login.formFields()
 	return nil
 }
 

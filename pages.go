@@ -34,6 +34,7 @@ const (
 	noticeUnavailable        // Kibo cannot be asked; the code was not used up
 	noticeSignedOut
 	noticeBadAddress // what was typed is no e-mail address
+	noticeNotSent    // Kibo sends no further code of the second step
 )
 
 // isError tells a notice about trouble from a pleasant one.
@@ -54,13 +55,18 @@ type loginView struct {
 
 	// Names of fields. A field without name is not shown.
 	EmailField, CodeField, RememberField, ReturnField string
+	PasswordField                                     string
+	SendCodeField, ResendField                        string // of buttons
 
 	Hidden   [][2]string // names and values of further hidden inputs
 	Email    string
 	ReturnTo string
 	Remember bool
-	Notice   notice
-	Retry    time.Duration // with noticeLimited and noticeUnavailable; 0: not known
+	// AfterPassword: with stepSecond, what came first was a password.
+	AfterPassword bool
+
+	Notice notice
+	Retry  time.Duration // with noticeLimited and noticeUnavailable; 0: not known
 }
 
 // errorView is what an error page shows.
@@ -160,6 +166,12 @@ func (v loginView) CodeSent() bool   { return v.Notice == noticeCodeSent }
 func (v loginView) InTrouble() bool  { return v.Notice.isError() }
 func (v loginView) Mistyped() bool   { return v.Notice == noticeRejected || v.Notice == noticeBadAddress }
 
+// AtPassword: there is nothing to mend but the password, or so it seems. It is
+// never filled in again, so that is where typing goes on.
+func (v loginView) AtPassword() bool {
+	return v.PasswordField != "" && v.Email != "" && v.Notice == noticeRejected
+}
+
 // login answers with the login page. The status is the caller's decision.
 func (p *pages) login(w http.ResponseWriter, r *http.Request, status int, v loginView) {
 	p.write(w, r, "login.html", status, v.Retry, pageData{
@@ -191,11 +203,19 @@ func (v loginView) message() string {
 		}
 		return "" // the template says it, with the address
 	case noticeRejected:
+		if v.Step == stepEmail && v.PasswordField != "" {
+			return "That did not work. Check your e-mail address and your password, or have us send you a code."
+		}
 		if v.Step == stepEmail {
 			return "That did not work. Check your e-mail address, and we will send you a new code."
 		}
 		return "That code did not work. Check it and try again, or send a new code."
+	case noticeNotSent:
+		return "We could not send you a new code. The newest one that you have may still work. If not, please start again."
 	case noticeExpired:
+		if v.PasswordField != "" {
+			return "This sign-in took too long, or was started in another window. Please start again."
+		}
 		return "This sign-in took too long, or was started in another window. Please ask for a new code."
 	case noticeLimited:
 		return "That was one try too many for now. " + tryAgain(v.Retry)

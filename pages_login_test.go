@@ -31,11 +31,12 @@ func TestNoticeTexts(t *testing.T) {
 		{stepCode, noticeLimited, "Error: Check your e-mail", "Please try again in about 1 minute.", true},
 		{stepCode, noticeUnavailable, "Error: Check your e-mail", "it is not lost. Please try again in about 1 minute.", true},
 		{stepSecond, noticeNone, "One more step", "also enter the second code that we e-mailed to kim@example.com.", false},
-		{stepSecond, noticeCodeSent, "One more step", "also enter the second code", false},
+		{stepSecond, noticeCodeSent, "One more step", "A new code is on its way to kim@example.com. Enter the digits of our newest e-mail.", false},
 		{stepSecond, noticeRejected, "Error: One more step", "That code did not work.", true},
 		{stepSecond, noticeExpired, "Error: One more step", "ask for a new code.", true},
 		{stepSecond, noticeLimited, "Error: One more step", "try again in about 1 minute.", true},
 		{stepSecond, noticeUnavailable, "Error: One more step", "it is not lost.", true},
+		{stepSecond, noticeNotSent, "Error: One more step", "We could not send you a new code.", true},
 	}
 	p := testPages(t, Brand{Name: "Harbour & Co"})
 	for _, tt := range tests {
@@ -94,6 +95,119 @@ func TestEmailStep(t *testing.T) {
 	if e := find(all, "name", "remember"); e != nil {
 		if _, ticked := e.attr["checked"]; !ticked {
 			t.Error("the tick of the post before is lost")
+		}
+	}
+}
+
+// withPasswordField is testLogin of a gateway that takes passwords.
+func withPasswordField(step loginStep, n notice) loginView {
+	v := testLogin(step, n)
+	v.PasswordField, v.SendCodeField, v.ResendField = "pass", "send_code", "resend"
+	return v
+}
+
+func TestPasswordStep(t *testing.T) {
+	for _, tt := range []struct {
+		name, email                string
+		notice                     notice
+		focus, described, mistyped string // ids
+	}{
+		{"new", "", noticeNone, "email", "hint", ""},
+		{"refused", "kim@example.com", noticeRejected, "password", "notice hint", "email password"},
+		{"no address", "kim", noticeBadAddress, "email", "notice hint", "email"},
+		{"too often", "kim@example.com", noticeLimited, "", "notice hint", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := withPasswordField(stepEmail, tt.notice)
+			v.Email = tt.email
+			page := drawLogin(t, testPages(t, Brand{}), v).Body.String()
+			forms := formForm.FindAllString(page, -1)
+			if len(forms) != 1 {
+				t.Fatalf("%d forms, want 1", len(forms))
+			}
+			all := elements(t, forms[0])
+			wantInputs(t, all, map[string]string{"email": tt.email, "pass": "", "remember": "1", "returnUrl": "/account?tab=orders", "form_key": "k1"})
+			password := find(all, "name", "pass")
+			for name, want := range map[string]string{"id": "password", "type": "password", "autocomplete": "current-password", "aria-describedby": tt.described} {
+				if got := password.attr[name]; got != want {
+					t.Errorf("password field has %s=%q, want %q", name, got, want)
+				}
+			}
+			if got := find(all, "id", "email").attr["autocomplete"]; got != "username" {
+				t.Errorf("address has autocomplete=%q, want username", got)
+			}
+			if find(all, "for", "password") == nil {
+				t.Error("password has no label")
+			}
+			if got := idsWith(all, "autofocus"); got != tt.focus {
+				t.Errorf("focus is on %q, want %q", got, tt.focus)
+			}
+			if got := idsWith(all, "aria-invalid"); got != tt.mistyped {
+				t.Errorf("mistyped are %q, want %q", got, tt.mistyped)
+			}
+			checkDescriptions(t, elements(t, page))
+			checkButtons(t, all)
+		})
+	}
+}
+
+// checkButtons: the first, which the return key presses, signs in.
+func checkButtons(t *testing.T, all []element) {
+	t.Helper()
+	var names []string
+	for _, e := range all {
+		if e.name == "button" {
+			names = append(names, e.attr["name"]+"="+e.attr["value"])
+		}
+	}
+	if got := strings.Join(names, " "); got != "= send_code=1" {
+		t.Errorf("buttons are %q, want one without name and send_code=1", got)
+	}
+}
+
+// idsWith are the ids of the elements that have an attribute.
+func idsWith(all []element, attr string) string {
+	var ids []string
+	for _, e := range all {
+		if _, ok := e.attr[attr]; ok {
+			ids = append(ids, e.attr["id"])
+		}
+	}
+	return strings.Join(ids, " ")
+}
+
+func TestTextsWithPassword(t *testing.T) {
+	for _, tt := range []struct {
+		step   loginStep
+		notice notice
+		want   string
+		not    string
+	}{
+		{stepEmail, noticeNone, "Password No password at hand? We can send you a code.", "No password."},
+		{stepEmail, noticeRejected, "Check your e-mail address and your password, or have us send you a code.", "new code"},
+		{stepEmail, noticeExpired, "Please start again.", "new code"},
+		{stepSecond, noticeNone, "please also enter the code that we e-mailed to kim@example.com.", "second"},
+		{stepSecond, noticeCodeSent, "A new code is on its way to kim@example.com.", "second"},
+		{stepSecond, noticeLimited, "That was one try too many for now.", "second"},
+	} {
+		v := withPasswordField(tt.step, tt.notice)
+		v.AfterPassword = tt.step == stepSecond
+		page := visible(drawLogin(t, testPages(t, Brand{}), v).Body.String())
+		if !strings.Contains(page, tt.want) || strings.Contains(page, tt.not) {
+			t.Errorf("step %d, notice %d: page says %q, want %q and not %q", tt.step, tt.notice, page, tt.want, tt.not)
+		}
+	}
+}
+
+// The second step's button asks for its own code, the first step's for that.
+func TestResendButton(t *testing.T) {
+	for step, want := range map[loginStep]bool{stepCode: false, stepSecond: true} {
+		forms := formForm.FindAllString(drawLogin(t, testPages(t, Brand{}), withPasswordField(step, noticeNone)).Body.String(), -1)
+		if got := find(elements(t, forms[1]), "name", "resend") != nil; got != want {
+			t.Errorf("step %d: resend button %v, want %v", step, got, want)
+		}
+		if all := elements(t, strings.Join(forms, "")); find(all, "type", "password") != nil || find(all, "name", "pass") != nil {
+			t.Errorf("step %d asks for a password", step)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package kiboauth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -21,16 +22,43 @@ type pending struct {
 	Email    string `json:"e"`
 	ReturnTo string `json:"r,omitempty"`
 	Remember bool   `json:"m,omitempty"`
+	First    string `json:"f,omitempty"` // the first factor; "": factorCode
 	UserID   string `json:"u,omitempty"` // set: the second factor is what is missing
+	Resent   int64  `json:"s,omitempty"` // Unix milliseconds: when its code was last asked for again
 	Began    int64  `json:"t"`           // Unix seconds
+}
+
+// First factors.
+const (
+	factorCode     = "code"
+	factorPassword = "password"
+)
+
+// assurance says how a customer signs in who finishes this sign-in.
+func (p *pending) assurance() string {
+	first := cmp.Or(p.First, factorCode)
+	if p.UserID != "" {
+		return first + "+2fa"
+	}
+	return first
 }
 
 // purpose binds what is sealed to its cookie and realm.
 func (h *Handler) purpose() string { return h.cookies.login + " " + h.realm }
 
-// keep hands the browser its pending sign-in.
+// keep hands the browser its pending sign-in, which begins a step.
 func (h *Handler) keep(ctx context.Context, w http.ResponseWriter, p *pending) error {
 	p.Nonce, p.Began = rand.Text(), time.Now().Unix()
+	return h.seal(ctx, w, p, pendingLife)
+}
+
+// rekeep hands the browser its pending sign-in as it is now. The step does not
+// begin anew: what is asked for again does not live longer.
+func (h *Handler) rekeep(ctx context.Context, w http.ResponseWriter, p *pending) error {
+	return h.seal(ctx, w, p, max(time.Until(time.Unix(p.Began, 0).Add(pendingLife)), time.Second))
+}
+
+func (h *Handler) seal(ctx context.Context, w http.ResponseWriter, p *pending, age time.Duration) error {
 	text, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("encoding a pending sign-in: %w", err)
@@ -39,7 +67,7 @@ func (h *Handler) keep(ctx context.Context, w http.ResponseWriter, p *pending) e
 	if err != nil {
 		return err
 	}
-	http.SetCookie(w, h.Session.Cookie.cookie(h.cookies.login, sealed, pendingLife))
+	http.SetCookie(w, h.Session.Cookie.cookie(h.cookies.login, sealed, age))
 	return nil
 }
 

@@ -81,6 +81,7 @@ const (
 	fieldAccountType
 	fieldTenant
 	fieldSite
+	fieldAssurance   // how the customer signed in; no word of Kibo's
 	fieldAccessToken // from here on: secrets, never identity
 	fieldRefreshToken
 	fieldBearer // "Bearer " and the jwtAccessToken, ready for a header
@@ -93,7 +94,7 @@ const (
 // {http.auth.user.*} placeholders.
 var fieldNames = [firstSecret]string{
 	"account_id", "user_id", "email", "user_name", "first_name", "last_name",
-	"segments", "locale", "account_type", "tenant", "site",
+	"segments", "locale", "account_type", "tenant", "site", "assurance",
 }
 
 const bearerPrefix = "Bearer "

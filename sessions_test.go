@@ -133,7 +133,7 @@ func (g *gateway) another(s *remoteStore, change ...func(*Handler)) *gateway {
 	g.t.Helper()
 	other := &gateway{t: g.t, sim: g.sim, kibo: g.kibo, codes: g.codes}
 	other.Handler = other.provision(change...)
-	other.shared = new(shared) // another process shares no flights
+	other.shared = newShared() // another process shares no flights
 	return other.use(s)
 }
 

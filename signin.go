@@ -12,7 +12,7 @@ import (
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
 
-// signedIn is what a good code leads to.
+// signedIn is what a good code or password leads to.
 type signedIn struct {
 	id      SessionID
 	session *Session
@@ -25,7 +25,8 @@ func (*secondFactor) Error() string { return errSecondFactor.Error() }
 func (*secondFactor) Unwrap() error { return errSecondFactor }
 
 // begin makes the session of a new ticket, under an ID that nobody has seen.
-func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool) (*signedIn, error) {
+// The assurance says how the customer signed in.
+func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool, assurance string) (*signedIn, error) {
 	stamp := h.verifier.Stamp()
 	claims, err := h.trust(ctx, t)
 	if err != nil {
@@ -37,13 +38,16 @@ func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool) (*si
 		life, idle = h.Session.Remember, 0
 	}
 	s := &Session{stamp: stamp, remembered: remember, limit: now.Add(time.Duration(life)).UnixMilli()}
-	s.pack(h.realm, customerOf(t, claims))
+	c := customerOf(t, claims)
+	c[fieldAssurance] = assurance
+	s.pack(h.realm, c)
 	h.setTimes(s, t, claims)
 	id := newSessionID(h.realm)
 	if err := h.sessions.create(ctx, id, newRecord(s, now, time.Duration(idle))); err != nil {
 		return nil, fmt.Errorf("%w: saving a new session: %w", errStore, err)
 	}
-	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember))
+	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember),
+		zap.String("assurance", assurance))
 	return &signedIn{id, s}, nil
 }
 

@@ -20,7 +20,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(byte(2), `{"a":{"b":"x@y"},"c":[{}],"d":1e9}`, "a[b]", "d")
 	f.Fuzz(func(t *testing.T, kind byte, body, email, code string) {
 		r := newPostRequest("/login", types[int(kind)%len(types)], body)
-		form, ok, err := Read(r, Fields{Email: email, Code: code, ReturnTo: []string{"back"}})
+		form, ok, err := Read(r, Fields{Email: email, Code: code, Password: "pass", Resend: "resend", ReturnTo: []string{"back"}})
 		if ok != (form != nil) || ok && err != nil {
 			t.Fatalf("Read = %v, %v, %v", form, ok, err)
 		}

@@ -28,8 +28,8 @@ var (
 	ErrTooLarge = errors.New("login post is too large")
 	// ErrTooMany: the post has more than 1000 fields; the answer is 400.
 	ErrTooMany = errors.New("login post has too many fields")
-	// ErrConflict: the e-mail, the code or the marker is given twice with
-	// different values; the answer is 400.
+	// ErrConflict: the e-mail, the code, the password or the marker is given
+	// twice with different values; the answer is 400.
 	ErrConflict = errors.New("login post gives two values for one field")
 	// ErrMalformed: the body is not what its content type says, or the
 	// e-mail or the code holds control characters; the answer is 400.
@@ -41,9 +41,13 @@ var (
 type Fields struct {
 	// Email and Code are compared exactly.
 	Email, Code string
-	// CodeAlone makes a post with a code and no e-mail a login post too: the
-	// second step of a sign-in whose first step is known.
+	// CodeAlone makes a post with a code, or with Resend, and no e-mail a login
+	// post too: a later step of a sign-in whose first step is known.
 	CodeAlone bool
+	// Password is compared exactly. Empty: nobody signs in by password.
+	Password string
+	// SendCode and Resend are the names of submit buttons. Empty: there are none.
+	SendCode, Resend string
 	// Require names a marker that tells the login post from other posts to
 	// the same address. Empty: there is none.
 	Require string
@@ -59,15 +63,22 @@ type Fields struct {
 }
 
 // Form is what a login post says. Nothing in it is checked but for control
-// characters in Email and Code.
+// characters in Email and Code. It must not be logged.
 type Form struct {
 	// Email has no blanks around it. It is empty only with Fields.CodeAlone.
 	Email string
 	// Code has no blanks and dashes in it; people type what they see.
 	Code string
-	// HasCode is false when the field is absent or empty: the customer asks
-	// for a code to be sent.
+	// HasCode is false when the field is absent or empty: without a password
+	// too, the customer asks for a code to be sent.
 	HasCode bool
+	// Password is what was typed, byte for byte: neither trimmed nor
+	// normalised, of any length, and perhaps not UTF-8. It is a secret.
+	Password string
+	// SendCode says that the customer asks for a code, though there is a
+	// password; Resend, that the code of the second step shall be sent again.
+	// Any value but those that Remember ignores counts.
+	SendCode, Resend bool
 	// Remember is true for any value but 0, false, off and no.
 	Remember bool
 	// ReturnTo is the first that is not empty, in the body or else in the

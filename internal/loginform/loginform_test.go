@@ -23,6 +23,7 @@ func newPostRequest(target, contentType, body string) *http.Request {
 
 func equal(a, b *Form) bool {
 	return a.Email == b.Email && a.Code == b.Code && a.HasCode == b.HasCode && a.Remember == b.Remember &&
+		a.Password == b.Password && a.SendCode == b.SendCode && a.Resend == b.Resend &&
 		a.ReturnTo == b.ReturnTo && a.JSON == b.JSON && maps.Equal(a.Extra, b.Extra)
 }
 

@@ -19,7 +19,7 @@ type post struct {
 
 func newPost(f Fields) *post {
 	p := &post{fields: f, values: map[string][]string{}, returns: map[string][]string{}}
-	for _, name := range append([]string{f.Email, f.Code, f.Require, f.Remember}, f.Extra...) {
+	for _, name := range append([]string{f.Email, f.Code, f.Password, f.SendCode, f.Resend, f.Require, f.Remember}, f.Extra...) {
 		if name != "" {
 			p.values[name] = nil
 		}
@@ -49,7 +49,8 @@ func (p *post) isLogin() bool {
 	given := func(name string) bool {
 		return slices.ContainsFunc(p.values[name], func(s string) bool { return strings.TrimSpace(s) != "" })
 	}
-	if !given(p.fields.Email) && !(p.fields.CodeAlone && given(p.fields.Code)) {
+	alone := p.fields.CodeAlone && (given(p.fields.Code) || p.pressed(p.fields.Resend))
+	if !given(p.fields.Email) && !alone {
 		return false
 	}
 	if p.fields.Require == "" {
@@ -76,6 +77,9 @@ func (p *post) fault(size int) error {
 		if differ(p.values[name]) {
 			return ErrConflict
 		}
+	}
+	if passwords := p.values[p.fields.Password]; len(slices.Compact(slices.Clone(passwords))) > 1 {
+		return ErrConflict // blanks count here
 	}
 	if hasControl(p.email()) || hasControl(p.code()) {
 		return ErrMalformed
@@ -117,11 +121,17 @@ func (p *post) form(query string) *Form {
 		Email:    p.email(),
 		Code:     code,
 		HasCode:  code != "",
-		Remember: slices.ContainsFunc(p.values[p.fields.Remember], truthy),
+		Password: first(p.values[p.fields.Password]),
+		SendCode: p.pressed(p.fields.SendCode),
+		Resend:   p.pressed(p.fields.Resend),
+		Remember: p.pressed(p.fields.Remember),
 		ReturnTo: p.returnTo(query),
 		Extra:    p.extra(),
 	}
 }
+
+// pressed reads a check box or a button.
+func (p *post) pressed(name string) bool { return slices.ContainsFunc(p.values[name], truthy) }
 
 // truthy reads a check box. The hidden "false" that ASP.NET puts beside each
 // one does not take back the "true".
