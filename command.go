@@ -20,9 +20,9 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "kibo-auth",
+		Usage: "<command>",
 		Short: "Makes keys for kibo_auth, and shows and ends sessions of customers",
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.Use = "kibo-auth <command>"
 			cmd.RunE = needsCommand
 			cmd.AddCommand(keygenCommand(), sessionsCommand())
 		},
