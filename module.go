@@ -166,6 +166,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return places(h.Source).explain(err)
 		}
 	}
+	running.LoadOrStore(h, h)
 	return nil
 }
 
@@ -340,6 +341,7 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 
 // Cleanup gives back to the pool what Provision took.
 func (h *Handler) Cleanup() error {
+	_, _ = running.Delete(h) // has no destructor that could fail
 	if h.sessions != nil {
 		h.sessions.stop()
 	}

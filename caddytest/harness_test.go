@@ -3,6 +3,7 @@
 package caddytest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
@@ -52,6 +54,7 @@ type setup struct {
 	gateway string // further lines of the kibo_auth block; KIBO is Kibo's URL
 	servers string // further lines of the global "servers" option
 	site    string // further lines of the site
+	admin   string // where Caddy's admin endpoint listens; default: off
 	last    string // what stands behind the gateway, SHOP being the shop's address; default: reverse_proxy SHOP
 }
 
@@ -93,7 +96,7 @@ func (w *world) caddyfile() string {
 	}
 	last = strings.ReplaceAll(last, "SHOP", w.shop.addr())
 	return fmt.Sprintf(`{
-	admin off
+	admin %[14]s
 	persist_config off
 	auto_https off
 	skip_install_trust
@@ -130,7 +133,7 @@ http://%[4]s {
 	reverse_proxy %[12]s
 }
 `, strconv.Quote(w.dir), strconv.Quote(logFile), ":"+port(w.addr), ":"+port(w.stock), w.kibo.url(), w.setup.site,
-		kibosim.ClientID, kibosim.SharedSecret, strings.ReplaceAll(w.setup.gateway, "KIBO", w.kibo.url()), last, w.reloads, w.shop.addr(), w.setup.servers)
+		kibosim.ClientID, kibosim.SharedSecret, strings.ReplaceAll(w.setup.gateway, "KIBO", w.kibo.url()), last, w.reloads, w.shop.addr(), w.setup.servers, cmp.Or(w.setup.admin, "off"))
 }
 
 func port(addr string) string {
@@ -165,9 +168,16 @@ func eventually(t testing.TB, what string, ask func() bool) {
 	}
 }
 
+// asCaddy in the environment makes a caddy command of this program.
+const asCaddy = "CADDYTEST_AS_CADDY"
+
 // TestMain runs all tests on one Caddy, whose log of the whole run is then
 // searched for secrets.
 func TestMain(m *testing.M) {
+	if os.Getenv(asCaddy) != "" {
+		caddycmd.Main()
+		os.Exit(0)
+	}
 	dir, err := os.MkdirTemp("", "caddytest")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
