@@ -88,21 +88,22 @@ type Handler struct {
 	// resolved at start, for error messages. Default: none.
 	Source map[string]string `json:"source,omitempty"`
 
-	log      *zap.Logger
-	realm    string
-	shared   *shared
-	sessions *sessions
-	kibo     *kibo.Client
-	verifier *verify.Verifier
-	rules    *urlpath.Rules
-	form     loginform.Fields
-	pages    *pages
-	cookies  cookieNames
-	keyring  *keyring
-	origins  *http.CrossOriginProtection
-	headers  []boundHeader
-	reserved reserved
-	pooled   []any // keys to give back to the pool
+	log       *zap.Logger
+	realm     string
+	shared    *shared
+	sessions  *sessions
+	storeName string // the same for stores of the same settings
+	kibo      *kibo.Client
+	verifier  *verify.Verifier
+	rules     *urlpath.Rules
+	form      loginform.Fields
+	pages     *pages
+	cookies   cookieNames
+	keyring   *keyring
+	origins   *http.CrossOriginProtection
+	headers   []boundHeader
+	reserved  reserved
+	pooled    []any // keys to give back to the pool
 }
 
 // boundHeader is an identity header ready for use.
@@ -120,10 +121,14 @@ var pool = caddy.NewUsagePool()
 type shared struct {
 	refreshes singleflight.Group // by session key
 	exchanges singleflight.Group // by pending sign-in and code
+	watch     *watch
 }
 
 // Destruct implements caddy.Destructor.
-func (*shared) Destruct() error { return nil }
+func (s *shared) Destruct() error {
+	close(s.watch.stop)
+	return nil
+}
 
 // pooledClient and pooledVerifier let the pool close what it holds.
 type (
@@ -187,7 +192,7 @@ func (h *Handler) provisionKibo(caddy.Context) error {
 		return fmt.Errorf("making the client for Kibo: %w", err)
 	}
 	h.kibo = client.(pooledClient).Client
-	common, err := fromPool(h, sharedKey(h.realm), func() (caddy.Destructor, error) { return new(shared), nil })
+	common, err := fromPool(h, sharedKey(h.realm), func() (caddy.Destructor, error) { return &shared{watch: newWatch()}, nil })
 	if err != nil {
 		return err
 	}
@@ -306,17 +311,21 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 	if h.StoreRaw == nil {
 		h.StoreRaw = json.RawMessage(`{"backend":"memory"}`)
 	}
+	h.storeName = digest(h.StoreRaw)
 	store, err := ctx.LoadModule(h, "StoreRaw")
 	if err != nil {
 		return fmt.Errorf("loading the session store: %w", err)
 	}
 	h.sessions = newSessions(store.(Store), h.keyring, h.realm)
+	h.shared.watch.join(h)
+	keepConns(ctx)
 	return nil
 }
 
 // Cleanup gives back to the pool what Provision took.
 func (h *Handler) Cleanup() error {
 	if h.sessions != nil {
+		h.shared.watch.part(h)
 		h.sessions.stop()
 	}
 	var errs []error
