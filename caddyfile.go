@@ -35,7 +35,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //		site        <origin...>
 //		secret      <key...>
 //		login       <path...> { … }
-//		logout      <path...> [get]
+//		logout      <path...> [get] [everywhere]
 //		protect     <paths...>
 //		public      <paths...>
 //		verify      { … }
@@ -142,9 +142,12 @@ func (b *Brand) parse(d *caddyfile.Dispenser) error {
 
 func (l *Logout) parse(d *caddyfile.Dispenser) error {
 	for _, arg := range d.RemainingArgs() {
-		if arg == "get" {
+		switch arg {
+		case "get":
 			l.Get = true
-		} else {
+		case "everywhere":
+			l.Everywhere = true
+		default:
 			l.Paths = append(l.Paths, arg)
 		}
 	}
@@ -194,12 +197,14 @@ func (s *SessionConfig) parse(d *caddyfile.Dispenser, at places) error {
 		return func(d *caddyfile.Dispenser) error { at.note("session."+line, d); return durationArg(d, t) }
 	}
 	return onlyBlock(d, options{
-		"cookie":   func(d *caddyfile.Dispenser) error { at.note("session.cookie", d); return s.Cookie.parse(d) },
-		"lifetime": duration("lifetime", &s.Lifetime),
-		"idle":     duration("idle", &s.Idle),
-		"remember": duration("remember", &s.Remember),
-		"refresh":  duration("refresh", &s.Refresh),
-		"grace":    duration("grace", &s.Grace),
+		"cookie":           func(d *caddyfile.Dispenser) error { at.note("session.cookie", d); return s.Cookie.parse(d) },
+		"lifetime":         duration("lifetime", &s.Lifetime),
+		"idle":             duration("idle", &s.Idle),
+		"remember":         duration("remember", &s.Remember),
+		"refresh":          duration("refresh", &s.Refresh),
+		"grace":            duration("grace", &s.Grace),
+		"max_per_customer": func(d *caddyfile.Dispenser) error { return intArg(d, &s.MaxPerCustomer) },
+		"control":          func(d *caddyfile.Dispenser) error { at.note("session.control", d); return args(d, &s.ControlHeader) },
 	})
 }
 

@@ -28,7 +28,7 @@ func (p *problem) Error() string {
 // defaults must have been set.
 func (h *Handler) check() error {
 	for _, check := range []func() *problem{
-		h.checkKibo, h.checkKiboHeaders, h.checkLogin, h.checkPaths, h.checkVerify, h.checkTimes, h.Session.Cookie.check, h.checkIdentity,
+		h.checkKibo, h.checkKiboHeaders, h.checkLogin, h.checkPaths, h.checkVerify, h.checkTimes, h.Session.check, h.Session.Cookie.check, h.checkIdentity,
 	} {
 		if p := check(); p != nil {
 			return p
@@ -191,6 +191,21 @@ func (h *Handler) checkTimes() *problem {
 	return nil
 }
 
+func (s *SessionConfig) check() *problem {
+	name := foldName(s.ControlHeader)
+	switch {
+	case s.MaxPerCustomer < 0:
+		return &problem{"session.max_per_customer", "is negative", "give the number of sessions that a customer may have"}
+	case s.ControlHeader == "":
+		return nil
+	case !validToken(s.ControlHeader):
+		return &problem{"session.control", fmt.Sprintf("%q cannot name a header", s.ControlHeader), "write one like Kibo-Session"}
+	case slices.Contains(foreignHeaders, name), slices.Contains(answerHeaders, name), strings.HasPrefix(name, "access_control_"), strings.HasPrefix(name, "content_"):
+		return &problem{"session.control", fmt.Sprintf("%s has a meaning of its own in HTTP", s.ControlHeader), "choose another name, such as Kibo-Session"}
+	}
+	return nil
+}
+
 func (c *Cookie) check() *problem {
 	host, secure := strings.HasPrefix(c.Name, "__Host-"), strings.HasPrefix(c.Name, "__Secure-")
 	switch {
@@ -252,6 +267,16 @@ var foreignHeaders = []string{
 	"content_type", "cookie", "date", "expect", "forwarded", "host", "keep_alive", "origin", "proxy", "proxy_authorization",
 	"proxy_connection", "referer", "te", "trailer", "transfer_encoding", "upgrade", "user_agent", "via",
 	"x_forwarded_for", "x_forwarded_host", "x_forwarded_proto",
+}
+
+// answerHeaders are more of that kind, in answers.
+var answerHeaders = []string{
+	"accept_ranges", "age", "allow", "alt_svc", "clear_site_data", "etag", "expires", "last_modified", "link", "location",
+	"nel", "permissions_policy", "pragma", "proxy_authenticate", "proxy_status", "referrer_policy", "refresh", "report_to",
+	"reporting_endpoints", "retry_after", "server", "server_timing", "set_cookie", "sourcemap", "status",
+	"strict_transport_security", "timing_allow_origin", "vary", "warning", "www_authenticate",
+	"x_accel_redirect", "x_content_type_options", "x_frame_options", "x_sendfile", "x_xss_protection",
+	"cross_origin_embedder_policy", "cross_origin_opener_policy", "cross_origin_resource_policy",
 }
 
 // validToken tells whether s is a token of RFC 9110 §5.6.2.

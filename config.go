@@ -59,6 +59,9 @@ type Logout struct {
 	// Get lets a plain link (GET) sign out too, as many old shops have it.
 	// Default: false, only a POST does.
 	Get bool `json:"get,omitempty"`
+	// Everywhere ends all sessions of the customer, on all devices, unless the
+	// sign-out says scope=this. Default: false, only the browser's own.
+	Everywhere bool `json:"everywhere,omitempty"`
 }
 
 // Keys are keys of one algorithm.
@@ -123,6 +126,13 @@ type SessionConfig struct {
 	// in trouble and cannot refresh it, at most 15m. The upstream is told by the
 	// header Kibo-Stale: true. Default: 0, not at all.
 	Grace caddy.Duration `json:"grace,omitempty"`
+	// MaxPerCustomer is how many sessions one customer may have: a sign-in
+	// beyond that ends the oldest. Default: 10.
+	MaxPerCustomer int `json:"max_per_customer,omitempty"`
+	// ControlHeader names the header by which the shop's answer says end,
+	// end-all or refresh of the session. It never reaches the browser.
+	// Default: none, the shop has no say.
+	ControlHeader string `json:"control_header,omitempty"`
 }
 
 // Cookie is the session cookie: always HttpOnly, and Secure unless Insecure.
@@ -179,6 +189,8 @@ func (h *Handler) setDefaults() {
 	h.Session.Idle = cmp.Or(h.Session.Idle, min(caddy.Duration(time.Hour), h.Session.Lifetime))
 	h.Session.Remember = cmp.Or(h.Session.Remember, max(caddy.Duration(30*24*time.Hour), h.Session.Lifetime))
 	h.Session.Refresh = cmp.Or(h.Session.Refresh, caddy.Duration(3*time.Minute))
+	h.Session.MaxPerCustomer = cmp.Or(h.Session.MaxPerCustomer, 10)
+	h.Session.ControlHeader = headerName(h.Session.ControlHeader)
 	h.Session.Cookie.setDefaults()
 	if h.Identity == nil {
 		h.Identity = []Identity{{Header: "Kibo-Account-Id", Field: "account_id"}}

@@ -24,6 +24,8 @@ var (
 	errBadAddress   = errors.New("not an e-mail address")
 	errCrossSite    = errors.New("request comes from another site")
 	errMethod       = errors.New("method not allowed")
+	errBadScope     = errors.New("not a scope of a sign-out")
+	errSomeLeft     = errors.New("not all sessions could be ended")
 	errNotHere      = errors.New("sign-in was not started in this browser, or took too long")
 	errInsecure     = errors.New("insecure cookie on an address that is not loopback")
 	errStore        = errors.New("session store cannot answer")
@@ -69,6 +71,8 @@ var answers = []struct {
 	{loginform.ErrMalformed, answer{400, "form_malformed", "The form cannot be read", "Please go back and try again.", noticeNone}},
 	{errCrossSite, answer{403, "cross_site", "This request came from another site", "For your safety it was not carried out. Please open the shop and try again there.", noticeNone}},
 	{errMethod, answer{405, "method_not_allowed", "Please use the sign-out button", "This address works only when a form is sent to it.", noticeNone}},
+	{errBadScope, answer{400, "bad_scope", "It is not clear what to sign out of", "A sign-out ends this session, the others, or everywhere: scope=this, scope=others or scope=everywhere. Nothing was ended.", noticeNone}},
+	{errSomeLeft, answer{503, "sessions_left", "You are not signed out everywhere yet", "Some sessions could not be ended just now, and this one goes on. Please try again in a moment.", noticeNone}},
 	{errNotHere, answer{401, "expired", "Please start again", "The sign-in was started in another browser, or too long ago. Ask for a new code.", noticeExpired}},
 	{errTryLater, unavailable}, // before what it wraps: Kibo's 429 is no fault of who opens a page
 	{errNotSent, answer{401, "not_sent", "No further code was sent", "The newest code that you have may still work. If not, please start again.", noticeNotSent}}, // before what it wraps

@@ -30,21 +30,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	} else if h.isLogin(r) {
 		access = urlpath.Public // the shop's own form, and what else it has there
 	}
-	sess, err := h.admit(r, own)
+	id, sess, err := h.admit(r, own)
 	if err == nil && isForeignSocket(r, h.origins) {
 		return h.refuse(w, r, errCrossSite)
 	}
 	switch {
 	case err == nil:
-		p := &passage{h: h, session: sess, protected: access == urlpath.Protected}
+		p := &passage{h: h, session: sess, id: id, protected: access == urlpath.Protected}
 		p.ResponseWriter = w
 		p.identify(r)
-		return next.ServeHTTP(p, r)
+		return p.through(r, next)
 	case access == urlpath.Public: // on it goes, without identity
 		nobody(r)
 		p := &passage{h: h}
 		p.ResponseWriter = w
-		return next.ServeHTTP(p, r)
+		return p.through(r, next)
 	case errors.Is(err, ErrNoSession):
 		return h.challenge(w, r, own.session.seen)
 	default: // cannot tell: fail closed, and leave the cookie alone
@@ -65,25 +65,28 @@ func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request, own credentia
 
 func (h *Handler) isLogin(r *http.Request) bool { return slices.Contains(h.Login.Paths, r.URL.Path) }
 
-// admit finds the session that a request may use. ErrNoSession means that
-// there is none; any other error that nobody can tell now.
-func (h *Handler) admit(r *http.Request, own credentials) (*Session, error) {
+// admit finds the session that a request may use; a client's own token has no
+// ID. ErrNoSession means that there is none; any other error that nobody can
+// tell now.
+func (h *Handler) admit(r *http.Request, own credentials) (SessionID, *Session, error) {
 	id, ok := parseSessionID(h.realm, own.session.value)
 	if !ok {
-		return h.admitBearer(r.Context(), own.bearer)
+		s, err := h.admitBearer(r.Context(), own.bearer)
+		return SessionID{}, s, err
 	}
 	rec, err := h.load(r.Context(), id)
 	if err != nil {
-		return nil, err
+		return id, nil, err
 	}
 	now := time.Now().UnixMilli()
 	if h.ended(rec, now) {
-		return nil, h.end(r.Context(), id.key)
+		return id, nil, h.end(r.Context(), id.key)
 	}
 	if s := rec.open; s.stamp == h.verifier.Stamp() && now < s.due && now-rec.Seen < h.touchEvery() {
-		return s, nil // the verdict holds, and nothing is due
+		return id, s, nil // the verdict holds, and nothing is due
 	}
-	return h.tend(r.Context(), id, rec, now)
+	s, err := h.tend(r.Context(), id, rec, now)
+	return id, s, err
 }
 
 // admitBearer takes a client's own token for a session of one request, where

@@ -1,6 +1,7 @@
 package kiboauth
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"slices"
@@ -153,14 +154,25 @@ func bearerToken(values []string) (token string, found bool) {
 }
 
 // passage accompanies a request to the upstream: it holds the identity that
-// goes there and watches over the answer. One allocation holds it all.
+// goes there, watches over the answer, and is the request's place in the list
+// of those under way. One allocation holds it all.
 type passage struct {
 	caddyhttp.ResponseWriterWrapper
 	h         *Handler
-	session   *Session // nil: nobody
+	session   *Session  // nil: nobody
+	id        SessionID // empty: nobody, or a client's own token
+	ctx       context.Context
+	cancel    context.CancelFunc // where the context is the passage's own, as with HTTP/3
+	major     uint8              // of the HTTP version
 	protected bool
 	cleaned   bool
-	values    [maxIdentity]string
+
+	// The list is guarded by its lock. Beside the flags above, these take no room.
+	looks      uint8 // so many looks pass the request over
+	cut        bool
+	prev, next *passage
+
+	values [maxIdentity]string
 }
 
 // identify tells the upstream, and the rest of Caddy, who is asking.
@@ -225,6 +237,7 @@ func (p *passage) WriteHeader(status int) {
 		p.clean()
 	} else {
 		p.h.cookies.filterSet(p.Header()) // a hint comes before the answer, and sets cookies as well
+		p.dropControl()
 	}
 	p.ResponseWriterWrapper.WriteHeader(status)
 }
@@ -232,12 +245,18 @@ func (p *passage) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (p *passage) Write(b []byte) (int, error) {
 	p.clean()
+	if err := p.over(); err != nil {
+		return 0, err
+	}
 	return p.ResponseWriterWrapper.Write(b)
 }
 
 // ReadFrom implements io.ReaderFrom, which io.Copy prefers to Write.
 func (p *passage) ReadFrom(r io.Reader) (int64, error) {
 	p.clean()
+	if p.cancel != nil {
+		r = &untilOver{r, p}
+	}
 	return p.ResponseWriterWrapper.ReadFrom(r)
 }
 
@@ -247,8 +266,8 @@ func (p *passage) FlushError() error {
 	return http.NewResponseController(p.ResponseWriterWrapper.ResponseWriter).Flush()
 }
 
-// clean takes out of an answer what is not the upstream's to say, and keeps
-// caches from handing one customer's page to another.
+// clean takes out of an answer what is not the upstream's to say, and does what
+// it says to us.
 func (p *passage) clean() {
 	if p.cleaned {
 		return
@@ -258,9 +277,16 @@ func (p *passage) clean() {
 	delete(header, "X-Vol-User-Claims")
 	delete(header, "X-Vol-App-Claims")
 	p.h.cookies.filterSet(header)
+	said := p.dropControl()
 	if p.session == nil {
 		return
 	}
+	p.keepPrivate(header)
+	p.obey(said)
+}
+
+// keepPrivate keeps caches from handing one customer's page to another.
+func (p *passage) keepPrivate(header http.Header) {
 	switch said := header["Cache-Control"]; {
 	case p.protected && !hasDirective(said, "private", "no-store"):
 		header["Cache-Control"] = []string{"private, no-store"}

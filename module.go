@@ -89,21 +89,22 @@ type Handler struct {
 	// resolved at start, for error messages. Default: none.
 	Source map[string]string `json:"source,omitempty"`
 
-	log      *zap.Logger
-	realm    string
-	shared   *shared
-	sessions *sessions
-	kibo     *kibo.Client
-	verifier *verify.Verifier
-	rules    *urlpath.Rules
-	form     loginform.Fields
-	pages    *pages
-	cookies  cookieNames
-	keyring  *keyring
-	origins  *http.CrossOriginProtection
-	headers  []boundHeader
-	reserved reserved
-	pooled   []any // keys to give back to the pool
+	log       *zap.Logger
+	realm     string
+	shared    *shared
+	sessions  *sessions
+	storeName string // the same for stores of the same settings
+	kibo      *kibo.Client
+	verifier  *verify.Verifier
+	rules     *urlpath.Rules
+	form      loginform.Fields
+	pages     *pages
+	cookies   cookieNames
+	keyring   *keyring
+	origins   *http.CrossOriginProtection
+	headers   []boundHeader
+	reserved  reserved
+	pooled    []any // keys to give back to the pool
 }
 
 // boundHeader is an identity header ready for use.
@@ -123,16 +124,20 @@ type shared struct {
 	exchanges singleflight.Group // by pending sign-in and code, or by keyed hash
 	resends   cooldown           // by user
 	secret    [32]byte           // keys those hashes
+	watch     *watch
 }
 
 func newShared() *shared {
-	s := new(shared)
+	s := &shared{watch: newWatch()}
 	rand.Read(s.secret[:])
 	return s
 }
 
 // Destruct implements caddy.Destructor.
-func (*shared) Destruct() error { return nil }
+func (s *shared) Destruct() error {
+	close(s.watch.stop)
+	return nil
+}
 
 // pooledClient and pooledVerifier let the pool close what it holds.
 type (
@@ -325,6 +330,7 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 	if h.StoreRaw == nil {
 		h.StoreRaw = json.RawMessage(`{"backend":"memory"}`)
 	}
+	h.storeName = digest(h.StoreRaw)
 	store, err := ctx.LoadModule(h, "StoreRaw")
 	if err != nil {
 		return fmt.Errorf("loading the session store: %w", err)
@@ -336,6 +342,8 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 		}
 	}
 	h.sessions = newSessions(store.(Store), h.keyring, h.realm)
+	h.shared.watch.join(h)
+	keepConns(ctx)
 	return nil
 }
 
@@ -343,6 +351,7 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 func (h *Handler) Cleanup() error {
 	_, _ = running.Delete(h) // has no destructor that could fail
 	if h.sessions != nil {
+		h.shared.watch.part(h)
 		h.sessions.stop()
 	}
 	var errs []error

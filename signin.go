@@ -1,9 +1,11 @@
 package kiboauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -46,9 +48,32 @@ func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool, assu
 	if err := h.sessions.create(ctx, id, newRecord(s, now, time.Duration(idle))); err != nil {
 		return nil, fmt.Errorf("%w: saving a new session: %w", errStore, err)
 	}
+	h.makeRoom(ctx, id.key, s)
 	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember),
 		zap.String("assurance", assurance))
 	return &signedIn{id, s}, nil
+}
+
+// makeRoom ends a customer's oldest sessions beyond as many as one may have, and
+// never the newest. If the store cannot do that now, the next sign-in does.
+func (h *Handler) makeRoom(ctx context.Context, newest Key, s *Session) {
+	var before []Listed
+	for l, err := range h.sessions.mine(ctx, s.customerKey()) {
+		if err != nil {
+			h.log.Warn("counting a customer's sessions", zap.Error(err))
+			return
+		}
+		if l.Key != newest {
+			before = append(before, l)
+		}
+	}
+	slices.SortFunc(before, func(a, b Listed) int { return cmp.Compare(a.Record.Created, b.Record.Created) })
+	for _, l := range before[:max(0, len(before)+1-h.Session.MaxPerCustomer)] {
+		if err := h.sessions.end(ctx, l.Key); err != nil {
+			h.log.Warn("ending a customer's oldest session", zap.Error(err))
+			return
+		}
+	}
 }
 
 // trust decides whether a ticket makes somebody known: no second factor is

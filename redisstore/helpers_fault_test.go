@@ -281,4 +281,3 @@ func pushesWork(t testing.TB, a *redisstore.Store, g *gateway) {
 	mustDelete(t, a, key)
 	redistest.Await(t, patience, "change to be told", func() bool { return g.toldOf(key) > before })
 }
-
