@@ -2,6 +2,7 @@ package filestore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -20,14 +21,7 @@ import (
 func written(t *testing.T, n int) (path string, keys []kiboauth.Key) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "s.db")
-	t.Run("write", func(t *testing.T) {
-		s := provisioned(t, path, 0)
-		for range n {
-			r := record("1")
-			r.Sealed = make([]byte, 500)
-			keys = append(keys, mustCreate(t, s, r))
-		}
-	})
+	with(t, path, func(s *Store) { keys = create(t, s, n, 500) })
 	return path, keys
 }
 
@@ -77,11 +71,7 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 		{"a few bytes", "no session file", func(t *testing.T, path string) { write(t, path, "hello") }},
 		{"both first pages damaged", "no session file", func(t *testing.T, path string) { overwrite(t, path, 0, junk(2)) }},
 		{"all but the first pages damaged", "damaged", func(t *testing.T, path string) {
-			info, err := os.Stat(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			overwrite(t, path, int64(2*os.Getpagesize()), junk(int(info.Size())/os.Getpagesize()-2))
+			overwrite(t, path, int64(2*os.Getpagesize()), junk(pagesOf(t, path)-2))
 		}},
 		{"cut short", "damaged", func(t *testing.T, path string) { truncate(t, path, 5*int64(os.Getpagesize())) }},
 		{"cut within the first pages", "no session file", func(t *testing.T, path string) { truncate(t, path, 100) }},
@@ -105,29 +95,31 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			path, _ := written(t, 20)
-			tc.spoil(t, path)
-			s := provisioned(t, path, 0)
-			wantFault(t, s, tc.reason)
-			remove(t, path) // somebody moves it away
-			eventually(t, "a Create after the file was moved away", func() bool {
-				return s.Create(t.Context(), newKey(), record("1")) == nil
+			synctest.Test(t, func(t *testing.T) {
+				path, _ := written(t, 20)
+				tc.spoil(t, path)
+				s := provisioned(t, path, 0)
+				wantFault(t, s, tc.reason)
+				time.Sleep(retryEvery)
+				wantFault(t, s, tc.reason)
+				remove(t, path) // somebody moves it away
+				time.Sleep(retryEvery)
+				mustCreate(t, s, record("1"))
+				wantTables(t, s, 1)
 			})
-			wantTables(t, s, 1)
 		})
 	}
 }
 
 func TestDirectoryThatCannotBeMade(t *testing.T) {
-	t.Parallel()
-	below := filepath.Join(t.TempDir(), "a file")
-	write(t, below, "")
-	s := provisioned(t, filepath.Join(below, "sessions", "s.db"), 0)
-	wantFault(t, s, "not a directory")
-	remove(t, below)
-	eventually(t, "a Create after the obstacle has gone", func() bool {
-		return s.Create(t.Context(), newKey(), record("1")) == nil
+	synctest.Test(t, func(t *testing.T) {
+		below := filepath.Join(t.TempDir(), "a file")
+		write(t, below, "")
+		s := provisioned(t, filepath.Join(below, "sessions", "s.db"), 0)
+		wantFault(t, s, "not a directory")
+		remove(t, below)
+		time.Sleep(retryEvery)
+		mustCreate(t, s, record("1"))
 	})
 }
 
@@ -268,7 +260,7 @@ func TestDamagedRecordIsNoSession(t *testing.T) {
 		t.Errorf("Load: %v, want ErrNoSession", err)
 	}
 	mustLoad(t, s, keys[4])
-	if n := len(list(t, s, "1")); n != 19 {
+	if n := len(list(t, s, "")); n != 19 {
 		t.Errorf("the list has %d sessions, want the other 19", n)
 	}
 	if err := s.Create(t.Context(), keys[3], record("2")); err != nil {
@@ -280,70 +272,125 @@ func TestDamagedRecordIsNoSession(t *testing.T) {
 func TestFileCutShortWhileOpen(t *testing.T) {
 	for _, pages := range []int64{0, 1, 2, 4, 10} {
 		t.Run(strconv.FormatInt(pages, 10), func(t *testing.T) {
-			t.Parallel()
-			path, keys := written(t, 60)
-			s := provisioned(t, path, 0)
-			mustLoad(t, s, keys[0])
-			truncate(t, path, pages*int64(os.Getpagesize()))
-			failed := 0
-			for _, key := range keys {
-				if _, err := s.Load(t.Context(), key); err != nil {
-					failed++
+			synctest.Test(t, func(t *testing.T) {
+				path, keys := written(t, 60)
+				s := provisioned(t, path, 0)
+				mustLoad(t, s, keys[0])
+				truncate(t, path, pages*int64(os.Getpagesize()))
+				failed := 0
+				for _, key := range keys {
+					if _, err := s.Load(t.Context(), key); err != nil {
+						failed++
+					}
+					_ = s.Touch(t.Context(), key, time.Now().UnixMilli()+1) // must only return
 				}
-				_ = s.Touch(t.Context(), key, time.Now().UnixMilli()+1) // must only return
-			}
-			if failed == 0 {
-				t.Error("every session is there")
-			}
-			remove(t, path)
-			wantCreatesAgain(t, s)
+				if failed == 0 {
+					t.Error("every session is there")
+				}
+				remove(t, path)
+				wantNewFile(t, s)
+			})
 		})
 	}
 }
 
-// wantCreatesAgain waits until new sessions go into a file of the right name.
-func wantCreatesAgain(t *testing.T, s *Store) {
+// wantNewFile checks that sessions go into a new file after the old one has gone.
+func wantNewFile(t *testing.T, s *Store) {
 	t.Helper()
-	eventually(t, "a Create after the file was moved away", func() bool {
-		_, err := os.Stat(s.path)
-		return s.Create(t.Context(), newKey(), record("1")) == nil && err == nil
-	})
+	time.Sleep(sweepEvery + time.Millisecond)
+	synctest.Wait()
+	mustCreate(t, s, record("1"))
+	wantTables(t, s, 1)
+	if _, err := os.Stat(s.path); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestFileDamagedWhileOpen(t *testing.T) {
-	t.Parallel()
-	path, keys := written(t, 60)
-	s := provisioned(t, path, 0)
-	mustLoad(t, s, keys[0])
+	synctest.Test(t, func(t *testing.T) {
+		path, keys := written(t, 60)
+		s := provisioned(t, path, 0)
+		mustLoad(t, s, keys[0])
+		overwrite(t, path, 0, junk(pagesOf(t, path)))
+		wantFault(t, s, "damaged")
+		remove(t, path)
+		wantNewFile(t, s)
+	})
+}
+
+// A change that cannot be taken back must not stop who only reads.
+func TestListOfFreePagesDamagedWhileOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, keys := written(t, 60)
+		s := provisioned(t, path, 0)
+		mustLoad(t, s, keys[0])
+		damageFreelist(t, path)
+		if err := s.update(t.Context(), func(*tables) error { panic("a page that makes no sense") }); !errors.Is(err, errDamaged) {
+			t.Errorf("update: %v, want errDamaged", err)
+		}
+		for range 2 {
+			if err := s.Create(t.Context(), newKey(), record("1")); !errors.Is(err, errDamaged) {
+				t.Errorf("Create: %v, want errDamaged", err)
+			}
+			mustLoad(t, s, keys[0])
+		}
+		remove(t, path)
+		time.Sleep(sweepEvery + time.Millisecond)
+		synctest.Wait()
+		if err := s.Create(t.Context(), newKey(), record("1")); err != nil {
+			t.Errorf("Create after the file was moved away: %v", err)
+		}
+	})
+}
+
+// damageFreelist writes over every page that is, or was, a list of free pages.
+func damageFreelist(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := os.Getpagesize()
+	for at := 2 * size; at < len(b); at += size {
+		if binary.NativeEndian.Uint64(b[at:]) == uint64(at/size) && binary.NativeEndian.Uint16(b[at+8:]) == 0x10 {
+			overwrite(t, path, int64(at), junk(1))
+		}
+	}
+}
+
+func pagesOf(t *testing.T, path string) int {
+	t.Helper()
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	overwrite(t, path, 0, junk(int(info.Size())/os.Getpagesize()))
-	wantFault(t, s, "damaged")
-	remove(t, path)
-	wantCreatesAgain(t, s)
+	return int(info.Size()) / os.Getpagesize()
 }
 
 // What is written to a file that has no name any more is lost.
 func TestFileReplacedWhileOpen(t *testing.T) {
-	t.Parallel()
-	path, keys := written(t, 3)
-	backup, _ := written(t, 5)
-	s := provisioned(t, path, 0)
-	mustLoad(t, s, keys[0])
-	all := make(chan struct{}, 9)
-	defer s.Watch(func(key *kiboauth.Key) {
-		if key == nil {
-			all <- struct{}{}
+	synctest.Test(t, func(t *testing.T) {
+		path, keys := written(t, 3)
+		backup, _ := written(t, 5)
+		s := provisioned(t, path, 0)
+		mustLoad(t, s, keys[0])
+		all := 0
+		defer s.Watch(func(key *kiboauth.Key) {
+			if key == nil {
+				all++
+			}
+		})()
+		if err := os.Rename(backup, path); err != nil {
+			t.Fatal(err)
 		}
-	})()
-	if err := os.Rename(backup, path); err != nil {
-		t.Fatal(err)
-	}
-	<-all
-	wantTables(t, s, 5)
-	wantGone(t, s, keys[0])
+		time.Sleep(sweepEvery + time.Millisecond)
+		synctest.Wait()
+		if all != 1 {
+			t.Errorf("told %d times that all may have changed, want once", all)
+		}
+		wantTables(t, s, 5)
+		wantGone(t, s, keys[0])
+	})
 }
 
 func TestErrorsHoldNoText(t *testing.T) {

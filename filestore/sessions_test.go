@@ -241,7 +241,7 @@ func TestSweepTakesOutWhatHasEnded(t *testing.T) {
 		s := newStore(t)
 		var told []kiboauth.Key
 		var mu sync.Mutex
-		create(t, s, 3*sweepStep+7)
+		create(t, s, 3*sweepStep+7, 10)
 		late := record("late")
 		late.Ends += time.Hour.Milliseconds()
 		key := mustCreate(t, s, late)
@@ -261,16 +261,17 @@ func TestSweepTakesOutWhatHasEnded(t *testing.T) {
 	})
 }
 
-// create makes n sessions of seven customers.
-func create(t testing.TB, s *Store, n int) []kiboauth.Key {
+// create makes n sessions of seven customers, with so many bytes sealed.
+func create(t testing.TB, s *Store, n, sealed int) []kiboauth.Key {
 	t.Helper()
 	keys := make([]kiboauth.Key, n)
 	var wg sync.WaitGroup
 	for w := range 16 {
 		wg.Go(func() {
 			for i := w; i < n; i += 16 {
-				keys[i] = newKey()
-				if err := s.Create(t.Context(), keys[i], record(strconv.Itoa(i%7))); err != nil {
+				r := record(strconv.Itoa(i % 7))
+				keys[i], r.Sealed = newKey(), make([]byte, sealed)
+				if err := s.Create(t.Context(), keys[i], r); err != nil {
 					t.Errorf("Create: %v", err)
 					return
 				}
@@ -299,7 +300,7 @@ func list(t testing.TB, s *Store, customer string) map[kiboauth.Key]int {
 func TestListOfManySteps(t *testing.T) {
 	s := newStore(t)
 	want := map[kiboauth.Key]int{}
-	for _, key := range create(t, s, 3*listStep) {
+	for _, key := range create(t, s, 3*listStep, 10) {
 		want[key] = 1
 	}
 	if got := list(t, s, ""); !reflect.DeepEqual(got, want) {
@@ -330,8 +331,8 @@ func TestListOfOneCustomer(t *testing.T) {
 
 func TestListWhileSessionsComeAndGo(t *testing.T) {
 	s := newStore(t)
-	stay := create(t, s, 2*listStep)
-	go_ := create(t, s, 2*listStep)
+	stay := create(t, s, 2*listStep, 10)
+	go_ := create(t, s, 2*listStep, 10)
 	i := 0
 	found := map[kiboauth.Key]int{}
 	for l, err := range s.List(t.Context(), "") {
@@ -355,7 +356,7 @@ func TestListWhileSessionsComeAndGo(t *testing.T) {
 
 func TestListEndsWithItsContext(t *testing.T) {
 	s := newStore(t)
-	create(t, s, 2*listStep)
+	create(t, s, 2*listStep, 10)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var last error
