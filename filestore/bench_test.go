@@ -32,12 +32,9 @@ func BenchmarkCreate(b *testing.B) {
 
 func BenchmarkLoad(b *testing.B) {
 	s := newStore(b)
-	r := benchRecord()
-	keys := make([]kiboauth.Key, 2000)
-	for i := range keys {
-		keys[i] = mustCreate(b, s, r)
-	}
+	keys := create(b, s, 2000, 3000)
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
 			if _, err := s.Load(b.Context(), keys[i%len(keys)]); err != nil {

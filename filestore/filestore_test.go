@@ -18,7 +18,9 @@ import (
 )
 
 // children are what this binary does when a test runs it as a process of its own.
-var children = map[string]func(path string) error{"hold": hold, "create": createForever, "fill": fill}
+var children = map[string]func(path string) error{
+	"hold": hold, "create": createForever, "cut": cut,
+}
 
 // childVar names the child to be.
 const childVar = "FILESTORE_TEST_CHILD"
@@ -47,6 +49,19 @@ func provisioned(t testing.TB, path string, limit int) *Store {
 		}
 	})
 	return s
+}
+
+// with runs a store over a file and closes it again.
+func with(t testing.TB, path string, do func(s *Store)) {
+	t.Helper()
+	s := &Store{Path: path}
+	if err := s.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	do(s)
+	if err := s.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // newStore is a store with a file of its own.
@@ -232,7 +247,7 @@ func TestReloadKeepsSessions(t *testing.T) {
 func TestRestartKeepsSessions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.db")
 	var key kiboauth.Key
-	t.Run("before", func(t *testing.T) { key = mustCreate(t, provisioned(t, path, 0), record("1")) })
+	with(t, path, func(s *Store) { key = mustCreate(t, s, record("1")) })
 	if r := mustLoad(t, provisioned(t, path, 0), key); r.Customer != "1" || string(r.Sealed) != "sealed for 1" {
 		t.Errorf("after a restart: %+v", r)
 	}
@@ -252,7 +267,7 @@ func TestFileIsForItsOwnerOnly(t *testing.T) {
 // A file copied from a backup may be open to everybody.
 func TestWideFileIsNarrowed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.db")
-	t.Run("before", func(t *testing.T) { mustCreate(t, provisioned(t, path, 0), record("1")) })
+	with(t, path, func(s *Store) { mustCreate(t, s, record("1")) })
 	if err := os.Chmod(path, 0o664); err != nil {
 		t.Fatal(err)
 	}

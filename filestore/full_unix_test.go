@@ -16,6 +16,8 @@ import (
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
 )
 
+func init() { children["fill"] = fill }
+
 // fill fills a "disk" of 8 MiB: beyond it, writing fails, for root too. Then
 // it sees to what must work all the same, and makes room.
 func fill(path string) error {
@@ -67,7 +69,7 @@ func fill(path string) error {
 func createUntilFull(ctx context.Context, s *Store) (keys []kiboauth.Key, err error) {
 	for range 5000 {
 		key, r := newKey(), record("1")
-		r.Sealed = make([]byte, 3000)
+		r.Sealed = make([]byte, 20_000)
 		switch err := s.Create(ctx, key, r); {
 		case err == nil:
 			keys = append(keys, key)
@@ -102,12 +104,12 @@ func TestDiskFull(t *testing.T) {
 func TestOpensWithAFullDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.db")
 	var key kiboauth.Key
-	t.Run("before", func(t *testing.T) { key = mustCreate(t, provisioned(t, path, 0), record("1")) })
+	with(t, path, func(s *Store) { key = mustCreate(t, s, record("1")) })
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("read", func(t *testing.T) { mustLoad(t, provisioned(t, path, 0), key) })
+	with(t, path, func(s *Store) { mustLoad(t, s, key) })
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
 		t.Errorf("to open and to read the file has written to it (%v)", err)
 	}

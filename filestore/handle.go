@@ -54,6 +54,7 @@ type handle struct {
 	jobs    chan *job
 	readers chan struct{}
 	quit    chan struct{}
+	dead    chan struct{} // closed when it is broken: who waits for bbolt's locks waits for ever
 	wg      sync.WaitGroup
 }
 
@@ -70,7 +71,8 @@ type job struct {
 // openHandle opens the file, or makes it.
 func openHandle(f *file) (*handle, error) {
 	h := &handle{
-		file: f, jobs: make(chan *job), readers: make(chan struct{}, maxReaders), quit: make(chan struct{}),
+		file: f, jobs: make(chan *job), readers: make(chan struct{}, maxReaders),
+		quit: make(chan struct{}), dead: make(chan struct{}),
 	}
 	dir := filepath.Dir(f.path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -102,8 +104,8 @@ func (h *handle) openDB(path string) (err error) {
 			err = damage(p)
 		}
 		if err != nil && h.os != nil {
-			unlock(h.os)
-			_ = h.os.Close()
+			_ = unlock(h.os) // fails if bbolt
+			_ = h.os.Close() // has closed it
 		}
 	}()
 	h.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
@@ -174,7 +176,9 @@ func (h *handle) guard(transaction func(func(*bbolt.Tx) error) error, do func(*b
 		case p == nil:
 			return
 		case tx == nil: // it broke off with locks held that nobody can open
-			h.state.Store(broken)
+			if h.state.Swap(broken) != broken {
+				close(h.dead)
+			}
 		case tx.DB() != nil: // it could not be rolled back
 			h.state.CompareAndSwap(works, readOnly)
 		}
@@ -221,6 +225,8 @@ func (h *handle) view(ctx context.Context, do func(*tables) error) error {
 	select {
 	case err := <-done:
 		return h.mind(err)
+	case <-h.dead:
+		return h.mind(errDamaged)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -240,6 +246,8 @@ func (h *handle) update(j *job) error {
 	select {
 	case err := <-j.done:
 		return err
+	case <-h.dead:
+		return h.mind(errDamaged)
 	case <-j.ctx.Done():
 		return j.ctx.Err()
 	}
@@ -274,6 +282,5 @@ func (h *handle) close() error {
 		case <-time.After(closeTimeout):
 		}
 	}
-	unlock(h.os)
-	return h.os.Close()
+	return unlock(h.os)
 }

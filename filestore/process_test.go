@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -174,4 +175,56 @@ func wantAll(t *testing.T, s *Store, keys []kiboauth.Key) {
 	}
 	wantTables(t, s, found)
 	t.Logf("%d answered, %d in the file, %d lost", len(keys), found, lost)
+}
+
+// cut cuts a file short under readers and writers that wait without end. It is
+// a process of its own since some of its goroutines never end.
+func cut(path string) error {
+	s, err := childStore(path)
+	if err != nil {
+		return err
+	}
+	ctx, key := context.Background(), newKey()
+	if err := s.Create(ctx, key, record("1")); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for err := error(nil); err == nil; {
+				_, err = s.Load(ctx, key)
+			}
+		})
+		wg.Go(func() {
+			for at := int64(1); s.Touch(ctx, key, 1<<50+at) == nil; {
+				at++
+			}
+		})
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		return err
+	}
+	wg.Wait()
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range 100 {
+		if err = s.Create(ctx, key, record("2")); err == nil {
+			return s.Cleanup()
+		}
+		<-tick.C
+	}
+	return err
+}
+
+// Nobody waits for ever for locks that a fault has left behind.
+func TestFileCutShortUnderLoad(t *testing.T) {
+	for range 2 {
+		p := start(t, "cut", filepath.Join(t.TempDir(), "s.db"))
+		if err := p.Wait(); err != nil {
+			t.Errorf("the child: %v, %.2000s", err, p.stderr)
+		}
+	}
 }

@@ -4,5 +4,6 @@ package filestore
 
 import "os"
 
-// unlock does nothing: these systems give up a lock with the file.
-func unlock(*os.File) {}
+// unlock gives up the lock of a file that bbolt cannot close. On these systems
+// the lock goes with the file.
+func unlock(f *os.File) error { return f.Close() }

@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// unlock gives up bbolt's lock of a file that bbolt cannot close: the memory it
-// has mapped would hold the lock even after the file has been closed.
-func unlock(f *os.File) {
-	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // nothing else is left to try
+// unlock gives up bbolt's lock of a file that bbolt cannot close. The file stays
+// open: something may still be at work in it, and the memory that is mapped from
+// it would hold the lock anyway.
+func unlock(f *os.File) error {
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 }
