@@ -87,5 +87,5 @@ func TestKillWithoutPersistence(t *testing.T) {
 	mustBeGone(t, a, key)
 	mustBeGone(t, b, key)
 	mustCreate(t, a, key)
-	pushesWork(t, a, g)
+	awaitPushes(t, a, g)
 }
