@@ -51,8 +51,7 @@ func (c *client) explain(redis rueidis.Client, err error) error {
 		return nil
 	}
 	why := refused(err)
-	switch {
-	case hasCode(why, "NOAUTH"), hasCode(why, "WRONGPASS"), errors.Is(err, rueidis.ErrClosing), errors.Is(err, rueidis.ErrNoCache):
+	if hasCode(why, "NOAUTH") || hasCode(why, "WRONGPASS") || errors.Is(err, rueidis.ErrNoCache) {
 		c.drop(redis, why)
 	}
 	return why

@@ -323,6 +323,32 @@ func TestIndexWithoutRecord(t *testing.T) {
 	}
 }
 
+// TestSlowServerClock: what Redis has not expired yet, but should have, is none.
+func TestSlowServerClock(t *testing.T) {
+	s, server := start(t)
+	key, r := newKey(), newRecord("clock")
+	r.Ends = now() + 100
+	if err := s.Create(t.Context(), key, r); err != nil {
+		t.Fatal(err)
+	}
+	server.CLI("PERSIST", s.client.recordName(&key))
+	server.CLI("PERSIST", s.client.indexName("clock"))
+	redistest.Await(t, 5*time.Second, "end", func() bool { return now() > r.Ends })
+	_, loadErr := s.Load(t.Context(), key)
+	for name, err := range map[string]error{
+		"Load":    loadErr,
+		"Touch":   s.Touch(t.Context(), key, now()),
+		"Replace": s.Replace(t.Context(), key, 1, next(newRecord("clock"))),
+	} {
+		if !errors.Is(err, kiboauth.ErrNoSession) {
+			t.Errorf("%s: %v, want ErrNoSession", name, err)
+		}
+	}
+	if n := len(list(t, s, "clock")) + len(list(t, s, "")); n > 0 {
+		t.Errorf("the lists tell it %d times", n)
+	}
+}
+
 // TestForeignData: what others keep under our names is an error, not "no
 // session", and its text is not shown.
 func TestForeignData(t *testing.T) {
