@@ -7,32 +7,6 @@ import (
 	"github.com/kiboauth/caddy-kibo-auth/internal/redistest"
 )
 
-// TestChangesAreTold: what one gateway does to a session, the other learns.
-func TestChangesAreTold(t *testing.T) {
-	server := redistest.Start(t, redistest.Options{})
-	a, b := openTwo(t, server.URL())
-	g := newGateway(t, b)
-	key := newKey()
-	r := mustCreate(t, a, key)
-	tests := []struct {
-		name string
-		do   func() error
-	}{
-		{"Touch", func() error { return a.Touch(soon(t), key, r.Seen+60_000) }},
-		{"Replace", func() error { return a.Replace(soon(t), key, 1, next(r)) }},
-		{"Delete", func() error { return a.Delete(soon(t), key) }},
-	}
-	for _, tt := range tests {
-		g.admitted(t, key)
-		before := g.toldOf(key)
-		if err := tt.do(); err != nil {
-			t.Fatalf("%s: %v", tt.name, err)
-		}
-		redistest.Await(t, patience, tt.name+" to be told", func() bool { return g.toldOf(key) > before })
-	}
-	g.awaitRefusal(t, key, time.Now())
-}
-
 // TestClientKill: Redis forgets what the connection was to be told, so the
 // gateway must forget what it knew.
 func TestClientKill(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -62,30 +61,6 @@ func gatewayUser(t *testing.T) string {
 	return strings.ReplaceAll(rule, ">secret", ">"+faultPassword)
 }
 
-// TestDocumentedRights: they are enough for everything, and Redis has logged
-// no refusal that a call got over.
-func TestDocumentedRights(t *testing.T) {
-	server := redistest.Start(t, redistest.Options{Users: []string{gatewayUser(t)}})
-	a, b := openTwo(t, server.URL(), "username gateway", "password "+faultPassword)
-	g := newGateway(t, b)
-	awaitPushes(t, a, g)
-	key := newKey()
-	mustCreate(t, a, key)
-	for name, do := range everyCall(a, key) {
-		if err := do(soon(t)); err != nil && !errors.Is(err, kiboauth.ErrNoSession) && !errors.Is(err, kiboauth.ErrConflict) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	for _, err := range a.List(soon(t), "") {
-		if err != nil {
-			t.Errorf("List of all: %v", err)
-		}
-	}
-	if log := server.CLI("ACL", "LOG"); log != "" {
-		t.Errorf("Redis refused:\n%s", log)
-	}
-}
-
 // TestUserWithoutRights: what the user may not do is an error that says so.
 func TestUserWithoutRights(t *testing.T) {
 	right := gatewayUser(t)
@@ -119,36 +94,6 @@ func saysWhatToMend(t *testing.T, err error, want string) {
 	if !strings.Contains(text, want) {
 		t.Errorf("the error is %q, want %q in it", text, want)
 	}
-}
-
-// TestPasswordChanges: a gateway whose password Redis no longer takes says so,
-// and goes on when the right one is back.
-func TestPasswordChanges(t *testing.T) {
-	server := redistest.Start(t, redistest.Options{Users: []string{gatewayUser(t)}})
-	file := filepath.Join(t.TempDir(), "password")
-	write := func(password string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(faultPassword)
-	s := openFault(t, server.URL(), "username gateway", "password {file."+file+"}")
-	key := newKey()
-	r := mustCreate(t, s, key)
-
-	server.CLI("ACL", "SETUSER", "gateway", "resetpass", ">"+faultPassword+"-2")
-	server.CLI("CLIENT", "KILL", "USER", "gateway")
-	redistest.Await(t, patience, "store to be refused", func() bool {
-		_, err := s.Load(soon(t), key)
-		if err != nil {
-			unanswered(t, "Load", err)
-		}
-		return err != nil && strings.Contains(err.Error(), "password")
-	})
-	write(faultPassword + "-2")
-	awaitWorking(t, "the new password", s)
-	mustLoad(t, s, key, r)
 }
 
 // TestReplicaTakesNoWrites: the address of a replica is a mistake to be named.
