@@ -14,7 +14,8 @@ func TestAnswersShowNothing(t *testing.T) {
 		{"ERR Error running script: @user_script:3: secret", "an error of the kind ERR"},
 		{"OOM command not allowed when used memory > 'maxmemory'. script: secret, on @user_script:4.", "raise maxmemory"},
 		{"MOVED 1234 secret:6379", "an error of the kind MOVED"},
-		{"secret", "an error of the kind"},
+		{"The user executing the script can't run this command or subcommand script: secret, on @user_script:1.", "lacks a right;"},
+		{"secret", "an error of the kind ERR"},
 	}
 	for _, tc := range tests {
 		got := answered(tc.answer).Error()
