@@ -71,6 +71,7 @@ func returnInTime(t *testing.T, s *redisstore.Store, key kiboauth.Key, each time
 // TestBlackHole: connections stay, bytes vanish. Calls return in time, the
 // gateway forgets what it knows within the bound, and all is well afterwards.
 func TestBlackHole(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	relay := redistest.StartRelay(t)
 	near := openFault(t, server.URL(), "timeout 1s")
@@ -103,6 +104,7 @@ func TestBlackHole(t *testing.T) {
 
 // TestBlackHoleFromTheBeginning: the first connection finds nobody.
 func TestBlackHoleFromTheBeginning(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	relay := redistest.StartRelay(t)
 	relay.Swallow()
@@ -115,6 +117,7 @@ func TestBlackHoleFromTheBeginning(t *testing.T) {
 
 // TestConnectionReset: the sudden end of all connections is no answer.
 func TestConnectionReset(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	relay := redistest.StartRelay(t)
 	addr := "redis://" + relay.To(server.Addr())
@@ -136,6 +139,7 @@ func TestConnectionReset(t *testing.T) {
 
 // TestSlowNetwork: answers that take long, but not too long, are answers.
 func TestSlowNetwork(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	relay := redistest.StartRelay(t)
 	s := openFault(t, "redis://"+relay.To(server.Addr()), "timeout 5s")
@@ -149,6 +153,7 @@ func TestSlowNetwork(t *testing.T) {
 
 // TestServerThatIsNotThere: a refused connection is no answer either.
 func TestServerThatIsNotThere(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	server.Kill()
 	s := openFault(t, server.URL(), "timeout 1s")

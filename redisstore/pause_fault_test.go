@@ -12,6 +12,7 @@ import (
 // TestServerHangs: a server that stops and goes on has carried out what it was
 // sent, whether we waited for it or not.
 func TestServerHangs(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	a, b := openFault(t, server.URL(), "timeout 500ms"), openFault(t, server.URL(), "timeout 501ms")
 	key := newKey()
@@ -32,6 +33,7 @@ func TestServerHangs(t *testing.T) {
 
 // TestShortHang: shorter than the timeout, it only takes longer.
 func TestShortHang(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	s := openFault(t, server.URL(), "timeout 5s")
 	key := newKey()
