@@ -79,7 +79,7 @@ func (c *client) Destruct() error {
 // on the same connection.
 func call[T any](ctx context.Context, c *client, what func(context.Context, rueidis.Client) (T, error)) (T, error) {
 	var none T
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := c.within(ctx)
 	defer cancel()
 	redis, err := c.connected(ctx)
 	if err != nil {
@@ -97,7 +97,7 @@ func call[T any](ctx context.Context, c *client, what func(context.Context, ruei
 	done := make(chan answer, 1)
 	go func() {
 		defer func() { <-c.slots }()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
+		ctx, cancel := c.within(context.WithoutCancel(ctx))
 		defer cancel()
 		value, err := what(ctx, redis)
 		done <- answer{value, err}
@@ -108,6 +108,11 @@ func call[T any](ctx context.Context, c *client, what func(context.Context, ruei
 	case <-ctx.Done():
 		return none, noAnswer(ctx.Err())
 	}
+}
+
+// within bounds what takes several calls.
+func (c *client) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.timeout)
 }
 
 // connected returns the connection, once there is one.
@@ -204,7 +209,7 @@ func (c *client) report(redis rueidis.Client) {
 	if !c.tracking.Load() {
 		log.Warn("redis refuses CLIENT TRACKING, so every request asks it; allow client|tracking, or connect without a proxy")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	ctx, cancel := c.within(context.Background())
 	defer cancel()
 	info, err := redis.Do(ctx, redis.B().Info().Section("memory").Build()).ToString()
 	const policy = "maxmemory_policy:"

@@ -81,6 +81,7 @@ func everything(t *testing.T, s *Store) {
 
 // TestDocumentedACLInCluster: as above, with the commands that only a cluster needs.
 func TestDocumentedACLInCluster(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	user := strings.Fields(documentedUsers(t)[0])
 	for _, node := range cluster.Nodes {
@@ -96,6 +97,7 @@ func TestDocumentedACLInCluster(t *testing.T) {
 
 // TestDocumentedACLAtSentinels: as above, at both sorts of servers.
 func TestDocumentedACLAtSentinels(t *testing.T) {
+	t.Parallel()
 	servers := redistest.StartSentinels(t)
 	users := documentedUsers(t)
 	for _, node := range servers.Nodes {
@@ -187,7 +189,7 @@ func freeAddress(t *testing.T) string {
 // TestNewPasswordIsPickedUp: placeholders are resolved anew when Redis refuses
 // what they held, without a reload.
 func TestNewPasswordIsPickedUp(t *testing.T) {
-	server := redistest.Start(t, redistest.Options{Password: "first"})
+	server := redistest.Start(t, redistest.Options{Users: []string{"gateway on >first ~* &* +@all"}})
 	file := filepath.Join(t.TempDir(), "password")
 	write := func(text string) {
 		if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
@@ -195,10 +197,10 @@ func TestNewPasswordIsPickedUp(t *testing.T) {
 		}
 	}
 	write("first")
-	s := open(t, Store{URLs: []string{server.URL()}, Password: "{file." + file + "}"})
+	s := open(t, Store{URLs: []string{server.URL()}, Username: "gateway", Password: "{file." + file + "}"})
 	key, _ := create(t, s, "password")
-	server.CLI("ACL", "SETUSER", "default", "resetpass", ">second", "on")
-	server.CLI("CLIENT", "KILL", "TYPE", "normal")
+	server.CLI("ACL", "SETUSER", "gateway", "resetpass", ">second")
+	server.CLI("CLIENT", "KILL", "USER", "gateway")
 	redistest.Await(t, 5*time.Second, "be refused", func() bool {
 		_, err := s.Load(t.Context(), key)
 		return err != nil && strings.Contains(err.Error(), "check username and password")

@@ -12,6 +12,7 @@ import (
 // TestKillLosesNothingAcknowledged: with appendfsync always, what Redis has
 // acknowledged is on disk.
 func TestKillLosesNothingAcknowledged(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always"}})
 	a, b := openTwo(t, server.URL())
 	ended := newKey()
@@ -87,5 +88,5 @@ func TestKillWithoutPersistence(t *testing.T) {
 	mustBeGone(t, a, key)
 	mustBeGone(t, b, key)
 	mustCreate(t, a, key)
-	pushesWork(t, a, g)
+	awaitPushes(t, a, g)
 }

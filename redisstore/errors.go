@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,8 +52,7 @@ func (c *client) explain(redis rueidis.Client, err error) error {
 		return nil
 	}
 	why := refused(err)
-	switch {
-	case hasCode(why, "NOAUTH"), hasCode(why, "WRONGPASS"), errors.Is(err, rueidis.ErrClosing), errors.Is(err, rueidis.ErrNoCache):
+	if hasCode(why, "NOAUTH") || hasCode(why, "WRONGPASS") || errors.Is(err, rueidis.ErrNoCache) {
 		c.drop(redis, why)
 	}
 	return why
@@ -90,6 +90,7 @@ var answers = []struct{ holds, mend string }{
 	{"without any password configured", "it has no password for its user default; remove the line password, or name the user"},
 	{"NOPERM", "the ACL user lacks a right%s; give it those that the documentation of the store lists"},
 	{"permissions", "the ACL user lacks a right%s; give it those that the documentation of the store lists"},
+	{"The user executing the script can't", "the ACL user lacks a right%s; give it those that the documentation of the store lists"},
 	{"OOM", "its memory is full and it rightly evicts nothing; raise maxmemory"},
 	{"READONLY", "the server is a replica and takes no writes; give the URL of the master, or use sentinel or a cluster"},
 	{"LOADING", "it is still loading its data; it answers when it has done so"},
@@ -127,7 +128,7 @@ func answered(text string) error {
 		}
 		return f
 	}
-	f.text = "it answers with an error of the kind " + f.code
+	f.text = "it answers with an error of the kind " + cmp.Or(f.code, "ERR")
 	return f
 }
 

@@ -39,6 +39,7 @@ func TestLocksExclude(t *testing.T) {
 
 // TestLockIsRenewed, so that slow work does not lose it.
 func TestLockIsRenewed(t *testing.T) {
+	t.Parallel()
 	s, server := start(t)
 	key := newKey()
 	unlock, err := s.Lock(t.Context(), key)

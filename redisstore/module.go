@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -143,6 +144,8 @@ func (s *Store) check() error {
 	switch {
 	case s.Timeout < 0:
 		return errors.New("timeout is negative; give a duration such as 1s")
+	case strings.ContainsAny(s.Prefix, "{}"):
+		return errors.New("prefix has a brace, which has a meaning of its own in keys, and is no placeholder here; write the prefix itself, kibo: for example")
 	case s.OnFailure != serveCached && s.OnFailure != deny:
 		return fmt.Errorf("on_failure is %q; it can be %s or %s", s.OnFailure, serveCached, deny)
 	case s.Sentinel != nil && s.Sentinel.Master == "":

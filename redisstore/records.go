@@ -131,6 +131,8 @@ func (s *Store) Create(ctx context.Context, key kiboauth.Key, r *kiboauth.Record
 		return kiboauth.ErrNoSession
 	}
 	defer s.client.notify(&key)
+	ctx, cancel := s.client.within(ctx)
+	defer cancel()
 	if err := s.index(ctx, &key, r); err != nil {
 		return full(err)
 	}
@@ -162,6 +164,8 @@ func full(err error) error {
 // the second finds its own work.
 func (s *Store) Replace(ctx context.Context, key kiboauth.Key, version uint64, next *kiboauth.Record) error {
 	defer s.client.notify(&key)
+	ctx, cancel := s.client.within(ctx)
+	defer cancel()
 	if next.Expires() > now() {
 		if err := s.index(ctx, &key, next); err != nil {
 			return err
@@ -178,6 +182,8 @@ func (s *Store) Replace(ctx context.Context, key kiboauth.Key, version uint64, n
 // Touch implements kiboauth.Store. To repeat it changes nothing.
 func (s *Store) Touch(ctx context.Context, key kiboauth.Key, at int64) error {
 	defer s.client.notify(&key)
+	ctx, cancel := s.client.within(ctx)
+	defer cancel()
 	err := s.write(ctx, touchScript, &key, number(at), number(now()))
 	if wasCut(err) {
 		err = s.write(ctx, touchScript, &key, number(at), number(now()))
@@ -189,6 +195,8 @@ func (s *Store) Touch(ctx context.Context, key kiboauth.Key, at int64) error {
 // it is passed over and goes with the session's end.
 func (s *Store) Delete(ctx context.Context, key kiboauth.Key) error {
 	defer s.client.notify(&key)
+	ctx, cancel := s.client.within(ctx)
+	defer cancel()
 	customer, err := s.remove(ctx, &key)
 	if wasCut(err) {
 		customer, err = s.remove(ctx, &key)

@@ -87,6 +87,7 @@ func TestBadSettings(t *testing.T) {
 		{"database of many", Store{URLs: []string{"a", "b"}, Database: 2}, "a cluster has only database 0"},
 		{"negative database", Store{URLs: one, Database: -1}, "database is negative"},
 		{"negative timeout", Store{URLs: one, Timeout: -1}, "timeout is negative"},
+		{"placeholder as prefix", Store{URLs: one, Prefix: "{env.SHOP}:"}, "prefix has a brace"},
 		{"bad on_failure", Store{URLs: one, OnFailure: "pray"}, `on_failure is "pray"`},
 	}
 	for _, tc := range tests {

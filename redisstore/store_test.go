@@ -64,11 +64,9 @@ func TestContract(t *testing.T) {
 
 func roundTrip(t *testing.T, s *Store) {
 	for _, customer := range []string{"t1-s2:1001", `{}"*'\~`, strings.Repeat("x", 128)} {
-		key, r := create(t, s, customer)
-		r.Ends = r.Created + 400*24*time.Hour.Milliseconds() // beyond 2^31 and what Lua prints exactly
+		key, r := newKey(), newRecord(customer)
+		r.Ends += 400 * 24 * time.Hour.Milliseconds()
 		r.Sealed = []byte(strings.Repeat("\x00\xff", 32<<10))
-		r.Version = 1
-		key = newKey()
 		if err := s.Create(t.Context(), key, r); err != nil {
 			t.Fatalf("Create for %q: %v", customer, err)
 		}
@@ -320,6 +318,32 @@ func TestIndexWithoutRecord(t *testing.T) {
 	}
 	if got := list(t, s, "nobody"); len(got) != 0 {
 		t.Errorf("%d sessions, want none", len(got))
+	}
+}
+
+// TestSlowServerClock: what Redis has not expired yet, but should have, is none.
+func TestSlowServerClock(t *testing.T) {
+	s, server := start(t)
+	key, r := newKey(), newRecord("clock")
+	r.Ends = now() + 100
+	if err := s.Create(t.Context(), key, r); err != nil {
+		t.Fatal(err)
+	}
+	server.CLI("PERSIST", s.client.recordName(&key))
+	server.CLI("PERSIST", s.client.indexName("clock"))
+	redistest.Await(t, 5*time.Second, "end", func() bool { return now() > r.Ends })
+	_, loadErr := s.Load(t.Context(), key)
+	for name, err := range map[string]error{
+		"Load":    loadErr,
+		"Touch":   s.Touch(t.Context(), key, now()),
+		"Replace": s.Replace(t.Context(), key, 1, next(newRecord("clock"))),
+	} {
+		if !errors.Is(err, kiboauth.ErrNoSession) {
+			t.Errorf("%s: %v, want ErrNoSession", name, err)
+		}
+	}
+	if n := len(list(t, s, "clock")) + len(list(t, s, "")); n > 0 {
+		t.Errorf("the lists tell it %d times", n)
 	}
 }
 

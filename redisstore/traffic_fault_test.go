@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,9 +36,11 @@ type traffic struct {
 	sessions, answers, errors, lost atomic.Int64
 	stop                            chan struct{}
 	running                         sync.WaitGroup
+	halt                            func() // ends the traffic and says what there was
 }
 
-// startTraffic drives some sessions at a time until halt.
+// startTraffic drives some sessions at a time until halt, which the end of the
+// test calls at the latest.
 func startTraffic(t testing.TB, a, b *redisstore.Store) *traffic {
 	tr := &traffic{t: t, a: a, b: b, stop: make(chan struct{})}
 	for i := range 8 {
@@ -47,6 +50,8 @@ func startTraffic(t testing.TB, a, b *redisstore.Store) *traffic {
 			}
 		})
 	}
+	tr.halt = sync.OnceFunc(tr.end)
+	t.Cleanup(tr.halt)
 	return tr
 }
 
@@ -59,9 +64,7 @@ func (tr *traffic) goesOn() bool {
 	}
 }
 
-// halt ends the traffic and says what there was.
-func (tr *traffic) halt() {
-	tr.t.Helper()
+func (tr *traffic) end() {
 	close(tr.stop)
 	tr.running.Wait()
 	tr.t.Logf("%d sessions, %d answers, %d errors, %d losses by Redis itself",
@@ -92,7 +95,7 @@ func (tr *traffic) drive(customer string) {
 	if !ok || !tr.reads(tr.b, key, r, written) {
 		return
 	}
-	tr.end(key)
+	tr.signOut(key)
 }
 
 // call repeats a call until it is answered, and returns when that was and the
@@ -110,6 +113,9 @@ func (tr *traffic) call(do func(context.Context) error) (at time.Time, answer er
 			}
 		}
 		tr.errors.Add(1)
+		if !tr.goesOn() { // nobody waits for an answer any more
+			runtime.Goexit()
+		}
 		<-time.After(10 * time.Millisecond)
 	}
 }
@@ -117,9 +123,8 @@ func (tr *traffic) call(do func(context.Context) error) (at time.Time, answer er
 // wrong judges an answer that contradicts a write: it may be that Redis has
 // lost the write.
 func (tr *traffic) wrong(written time.Time, format string, args ...any) {
-	failed := tr.failed.Load()
-	at := written.UnixMilli()
-	if failed > 0 && at <= failed && at > failed-replicationLag.Milliseconds() {
+	before := time.Duration(tr.failed.Load()-written.UnixMilli()) * time.Millisecond
+	if tr.failed.Load() > 0 && before > -slack && before < replicationLag {
 		tr.lost.Add(1)
 		return
 	}
@@ -174,8 +179,8 @@ func (tr *traffic) replace(key kiboauth.Key, version uint64, n *kiboauth.Record,
 	}
 }
 
-// end ends the session and checks that neither store knows it after the bound.
-func (tr *traffic) end(key kiboauth.Key) {
+// signOut ends the session and checks that neither store knows it after the bound.
+func (tr *traffic) signOut(key kiboauth.Key) {
 	ended, err, _ := tr.call(func(ctx context.Context) error { return tr.a.Delete(ctx, key) })
 	if err != nil {
 		tr.t.Errorf("Delete: %v", err)

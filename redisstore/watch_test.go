@@ -93,8 +93,10 @@ func TestExpiryIsTold(t *testing.T) {
 }
 
 // TestOwnChangesAreTold: at once, as handlers of one process share the client.
+// Redis itself tells nothing here.
 func TestOwnChangesAreTold(t *testing.T) {
-	s, _ := start(t)
+	server := redistest.Start(t, redistest.Options{Users: []string{"gateway on >secret ~* &* +@all -client|tracking"}})
+	s := open(t, Store{URLs: []string{server.URL()}, Username: "gateway", Password: "secret"})
 	heard := watch(t, s)
 	key, r := create(t, s, "own")
 	for _, change := range []func() error{

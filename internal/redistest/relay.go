@@ -15,6 +15,7 @@ type Relay struct {
 	mu        sync.Mutex
 	mode      mode
 	delay     time.Duration
+	answers   int // until the one to lose; 0: none
 	listeners []net.Listener
 	links     map[*link]bool
 	running   sync.WaitGroup
@@ -75,6 +76,22 @@ func (r *Relay) Cut() {
 		reset(l.client)
 		reset(l.server)
 	}
+}
+
+// LoseAnswer passes on what clients send and, from now on, n-1 chunks of what
+// servers answer. In place of the nth, the connection is reset: the server did
+// what it was asked to do, and the client cannot know.
+func (r *Relay) LoseAnswer(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mode, r.delay, r.answers = passes, 0, n
+}
+
+// Loses says whether the answer to lose is still to come.
+func (r *Relay) Loses() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.answers > 0
 }
 
 // Count returns how many connections there are.
@@ -148,6 +165,10 @@ func (l *link) pump(to, from *net.TCPConn) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
+		if n > 0 && from == l.server && l.relay.losesThis() {
+			reset(l.client)
+			return
+		}
 		if n > 0 && l.passes() {
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
@@ -169,6 +190,17 @@ func (l *link) passes() bool {
 		<-time.After(delay)
 	}
 	return !lost
+}
+
+// losesThis counts an answer and says whether it is the one to lose.
+func (r *Relay) losesThis() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.answers == 0 {
+		return false
+	}
+	r.answers--
+	return r.answers == 0
 }
 
 // cleanUp closes everything and waits for its goroutines.

@@ -163,3 +163,24 @@ func TestRelayToNobody(t *testing.T) {
 		t.Error("connection to a dead server is not reset")
 	}
 }
+
+// TestRelayLosesAnswer: the server is asked, and its answer does not arrive.
+func TestRelayLosesAnswer(t *testing.T) {
+	r := StartRelay(t)
+	s := Start(t, Options{})
+	addr := r.To(s.Addr())
+	conn := dial(t, addr)
+	r.LoseAnswer(2)
+	if got, err := say(conn, "INCR n", patience); got != ":1\r\n" {
+		t.Fatalf("first answer %q, %v", got, err)
+	}
+	if got, err := say(conn, "INCR n", patience); err == nil {
+		t.Errorf("second answer %q, want it lost", got)
+	}
+	if got, err := say(dial(t, addr), "GET n", patience); got != "$1\r\n" {
+		t.Errorf("answer after the lost one: %q, %v", got, err)
+	}
+	if got := s.CLI("GET", "n"); got != "2" {
+		t.Errorf("the server counted %s, want 2", got)
+	}
+}
