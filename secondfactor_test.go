@@ -76,7 +76,7 @@ func TestSpoofedAssurance(t *testing.T) {
 	g := newGateway(t, withPassword)
 	cookie := g.wantSignedIn(g.passwordPost(jane, right, ""), "1001", "password")
 	o := g.serve(request(t, http.MethodGet, "/account", page("Cookie", cookie, "Kibo-Assurance", "password+2fa", "Kibo_Assurance", "password+2fa")...))
-	if got := o.upstream.Header["Kibo-Assurance"]; len(got) != 1 || got[0] != "password" || o.upstream.Header["Kibo_Assurance"] != nil {
+	if got := o.upstream.Header["Kibo-Assurance"]; len(got) != 1 || got[0] != "password" || len(o.upstream.Header.Values("kibo_assurance")) > 0 {
 		t.Errorf("the shop is told %q", got)
 	}
 }
