@@ -324,6 +324,23 @@ func TestPasswordDoubleClick(t *testing.T) {
 	}
 }
 
+// Where no device is asked for, nothing tells browsers apart.
+func TestPasswordDoubleClickWithoutDevices(t *testing.T) {
+	g := newGateway(t, withPassword, func(h *Handler) { h.Login.Fingerprint = fingerprintOff })
+	device := g.cookies.device + "=" + strings.Repeat("A", deviceLen)
+	ids := map[string]bool{}
+	for _, o := range g.together(5, func(int) *http.Request {
+		return post(t, "/login", url.Values{"email": {jane}, "password": {right}}, "Cookie", device)
+	}) {
+		if c := o.cookie(g.cookies.session); c != nil {
+			ids[c.Value] = true
+		}
+	}
+	if len(ids) != 5 {
+		t.Errorf("%d sessions, want 5", len(ids))
+	}
+}
+
 func TestKiboIsInTroubleAtPassword(t *testing.T) {
 	for _, kind := range []string{"html_500", "garbage", "reset", "error_200"} {
 		g := newGateway(t, withPassword)
