@@ -313,9 +313,10 @@ func TestPipelinedByteKeepsNoStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		fmt.Fprintf(conn, "GET %s?pipelined HTTP/1.1\r\nHost: %s\r\nCookie: %s=%s\r\n\r\nG", path, w.addr, sessionCookie, b.cookies[sessionCookie])
+		fmt.Fprintf(conn, "GET %s?pipelined HTTP/1.1\r\nHost: %s\r\nCookie: %s=%s\r\n\r\n", path, w.addr, sessionCookie, b.cookies[sessionCookie])
 		s := &stream{shop: shop, uri: path + "?pipelined", done: make(chan struct{})}
 		eventually(t, path+" is open", s.isOpen)
+		_, _ = io.WriteString(conn, "G")
 		go func() {
 			_, _ = io.Copy(io.Discard, conn)
 			close(s.done)
