@@ -216,7 +216,8 @@ func (n *node) end(how syscall.Signal) {
 	if n.done == nil { // it never started
 		return
 	}
-	_ = n.process.Signal(how) // it may have ended by itself
+	n.client.CloseIdleConnections() // Caddy would wait for those that were never used
+	_ = n.process.Signal(how)       // it may have ended by itself
 	select {
 	case <-n.done:
 	case <-time.After(20 * time.Second):
@@ -244,6 +245,23 @@ func (f *fleet) newcomer(i int) (email, id string) {
 	note("e-mail", email)
 	f.sim.AddCustomer(kibosim.Customer{AccountID: 7000 + i, Email: email})
 	return email, strconv.Itoa(7000 + i)
+}
+
+// TestEveryStoreIsDelivered: who builds Caddy from here can use them all.
+func TestEveryStoreIsDelivered(t *testing.T) {
+	program, err := caddyProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules, err := exec.CommandContext(t.Context(), program, "list-modules").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"file", "memory", "redis"} {
+		if !strings.Contains(string(modules), "http.kibo_auth.stores."+name+"\n") {
+			t.Errorf("the store %s is missing", name)
+		}
+	}
 }
 
 // TestValidateOpensNothing: "caddy validate" makes no file and no connection,
