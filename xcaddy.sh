@@ -58,11 +58,15 @@ build() {
 	esac
 }
 
-# check asks the new program for our handler, unless it was built for another machine.
+# check asks the new program for our modules, unless it was built for another machine.
 check() {
 	[ "$(go env GOOS GOARCH)" = "$(go env GOHOSTOS GOHOSTARCH)" ] || return 0
-	"$1" list-modules | grep -qx http.handlers.kibo_auth || die "$1 was built, but lacks http.handlers.kibo_auth"
-	say "$("$1" version | cut -d' ' -f1) with http.handlers.kibo_auth"
+	local modules module
+	modules=$("$1" list-modules)
+	for module in http.handlers.kibo_auth http.kibo_auth.stores.{memory,file,redis}; do
+		grep -qx "$module" <<<"$modules" || die "$1 was built, but lacks $module"
+	done
+	say "$("$1" version | cut -d' ' -f1) with http.handlers.kibo_auth, stores: memory, file, redis"
 }
 
 using=
