@@ -95,7 +95,6 @@ func (w *watch) enter(p *passage) {
 func (w *watch) leave(p *passage) (cut bool) {
 	s := w.shard(p)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if p.prev != nil {
 		p.prev.next = p.next
 	} else {
@@ -104,7 +103,9 @@ func (w *watch) leave(p *passage) (cut bool) {
 	if p.next != nil {
 		p.next.prev = p.prev
 	}
-	return p.cut
+	cut = p.cut
+	s.mu.Unlock()
+	return cut
 }
 
 // spare lets the answer that ends a session come to its end.
@@ -303,24 +304,32 @@ func (u *untilOver) Read(b []byte) (int, error) {
 // through lets a request pass to the upstream, watched as long as it takes.
 func (p *passage) through(r *http.Request, next caddyhttp.Handler) error {
 	p.ctx, p.major = r.Context(), uint8(r.ProtoMajor)
-	p.dropControl() // what others said before is not the upstream's word
-	defer p.dropControl()
+	p.dropControl()       // what others said before is not the upstream's word
 	if p.id.value == "" { // no session that could end
+		defer p.dropControl()
 		return next.ServeHTTP(p, r)
 	}
-	if r.ProtoMajor > 2 { // there is no other way to end a request that waits for the upstream
+	if p.major > 2 { // there is no other way to end a request that waits for the upstream
 		p.ctx, p.cancel = context.WithCancel(p.ctx)
-		defer p.cancel()
 		r = r.WithContext(p.ctx)
 	}
 	served := false
-	defer func() {
-		if p.h.shared.watch.leave(p) && served {
-			panic(http.ErrAbortHandler) // nothing more may be sent, neither on this connection
-		}
-	}()
+	defer func() { p.leave(served) }()
 	p.h.shared.watch.enter(p)
 	err := next.ServeHTTP(p, r)
 	served = true
 	return err
+}
+
+// leave ends the watch over a request. Of one that was cut nothing more may be
+// sent, neither on its connection; where it panicked, that is seen to.
+func (p *passage) leave(served bool) {
+	p.dropControl()
+	cut := p.h.shared.watch.leave(p)
+	if p.cancel != nil {
+		p.cancel()
+	}
+	if cut && served {
+		panic(http.ErrAbortHandler)
+	}
 }

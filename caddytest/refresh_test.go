@@ -152,7 +152,7 @@ func TestRefreshCannotChangeTheCustomer(t *testing.T) {
 // TestFaultsOfTheRefresh: a session whose ticket has lapsed waits for Kibo to
 // come back, and lives again by itself.
 func TestFaultsOfTheRefresh(t *testing.T) {
-	w := start(t, setup{gateway: quick})
+	w := start(t, setup{gateway: quick + "\nsession {\nmax_per_customer 100\n}"})
 	w.sim.Set(func(sw *kibosim.Switches) { sw.RefreshMode = "grace" }) // a token whose answer was lost works once more
 	waiting := map[string]*browser{}
 	for _, name := range slices.Sorted(maps.Keys(spoilings)) {
