@@ -274,7 +274,7 @@ func TestValidateOpensNothing(t *testing.T) {
 	defer ln.Close()
 	for name, lines := range map[string]string{
 		"file":  "store file sessions/sessions.db",
-		"redis": "store redis redis://" + ln.Addr().String(),
+		"redis": "secret " + oldSecret + "\n\tstore redis redis://" + ln.Addr().String(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := &node{fleet: newFleet(t), name: "node", addr: lastingAddr(), dir: t.TempDir(), lines: lines}
