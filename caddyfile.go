@@ -55,7 +55,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := h.parseLines(d, at); err != nil {
 		return err
 	}
-	h.Source = at.of("kibo_auth", "client", "secret", "verify.hmac", "verify.key")
+	h.Source = at.of("kibo_auth", "client", "secret", "store", "verify.hmac", "verify.key")
 	return at.explain(h.checked())
 }
 
@@ -83,7 +83,7 @@ func (h *Handler) parseLines(d *caddyfile.Dispenser, at places) error {
 		"public":   func(d *caddyfile.Dispenser) error { at.note("public", d); return list(d, &h.Public) },
 		"verify":   func(d *caddyfile.Dispenser) error { at.note("verify", d); return h.Verify.parse(d, at) },
 		"session":  func(d *caddyfile.Dispenser) error { at.note("session", d); return h.Session.parse(d, at) },
-		"store":    h.parseStore,
+		"store":    func(d *caddyfile.Dispenser) error { at.note("store", d); return h.parseStore(d) },
 		"identity": repeated(func(d *caddyfile.Dispenser) error { at.note("identity", d); return h.parseIdentity(d, at) }),
 		"forward":  func(d *caddyfile.Dispenser) error { at.note("forward", d); return list(d, &h.Forward) },
 	})

@@ -333,11 +333,11 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 	h.storeName = digest(h.StoreRaw)
 	store, err := ctx.LoadModule(h, "StoreRaw")
 	if err != nil {
-		return fmt.Errorf("loading the session store: %w", err)
+		return &problem{"store", err.Error(), "see the store section of docs/configuration.md"}
 	}
 	if _, shared := store.(Locker); shared && len(h.Secrets) == 0 {
 		return &problem{
-			"secret", "sessions in a store that several gateways share need a secret that all of them have",
+			"store", "sessions in a store that several gateways share need a secret that all of them have",
 			"make one with: caddy kibo-auth keygen, and add on every gateway: secret {file./run/secrets/kibo_auth}",
 		}
 	}

@@ -122,6 +122,14 @@ func TestValidateErrors(t *testing.T) {
 			"Caddyfile:4: secret: evaluated placeholder {env.EMPTY} is empty; set the variable, or write the file, for the user that runs Caddy",
 		},
 		{
+			"redis without a secret", gateway("timeout 5s", "store redis localhost:6379"),
+			"Caddyfile:5: store: sessions in a store that several gateways share need a secret that all of them have; make one with: caddy kibo-auth keygen, and add on every gateway: secret {file./run/secrets/kibo_auth}",
+		},
+		{
+			"store file without a path from the environment", gateway("store file {env.UNSET_IN_TEST}"),
+			"evaluated placeholder {env.UNSET_IN_TEST} is empty; see the store section of docs/configuration.md",
+		},
+		{
 			"hmac key too short", gateway("verify {", "hmac HS256 {env.SHORT}", "}"),
 			"Caddyfile:5: verify hmac: hmac key 1 has 21 bytes: HS256 needs at least 32; see the verify block in docs/configuration.md",
 		},
@@ -189,7 +197,7 @@ func TestValidateErrorsOfJSON(t *testing.T) {
 		{"unknown page", client + `,"login":{"page":"shop"}`, `login page: "shop" is not known; write builtin (the gateway draws the form) or upstream (the shop does)`},
 		{"public pattern", client + `,"public":["assets"]`, `public: path pattern "assets": must start with "/" or "*"; write "/assets"; paths are written like /assets/* or *.css`},
 		{"key without any", client + `,"verify":{"hmac":{"algorithm":"HS256"}}`, "verify hmac: has no keys; write the algorithm and at least one key behind it"},
-		{"negative max_sessions", client + `,"store":{"backend":"memory","max_sessions":-1}`, "max_sessions is negative; give the number of sessions to keep"},
+		{"negative max_sessions", client + `,"store":{"backend":"memory","max_sessions":-1}`, "max_sessions is negative; give the number of sessions to keep; see the store section of docs/configuration.md"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
