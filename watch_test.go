@@ -316,3 +316,37 @@ func TestBearerRequestsAreNotWatched(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// away is a store whose sessions are sealed, and kept near for a while unless it
+// tells of a change.
+type away struct {
+	Store
+	changed func(*Key)
+}
+
+func (a *away) Watch(changed func(*Key)) (stop func()) { a.changed = changed; return func() {} }
+
+func (*away) CacheFor() (fresh, stale time.Duration) { return time.Hour, time.Hour }
+
+// TestRequestsAreCutOnOtherNodes: as soon as the store tells what another
+// gateway has ended.
+func TestRequestsAreCutOnOtherNodes(t *testing.T) {
+	g := newGateway(t)
+	memory := g.sessions.Store.(*MemoryStore)
+	store := &away{Store: struct{ Store }{memory}}
+	g.sessions = newSessions(store, g.keyring, g.realm)
+	cookie := g.signIn(jane)
+	key := g.id(cookie).Key()
+	u := g.begin(g.Handler, request(t, http.MethodGet, "/stream", "Cookie", cookie))
+	g.looks()
+	if err := memory.Delete(t.Context(), key); err != nil { // past this gateway
+		t.Fatal(err)
+	}
+	if g.looks(); u.wasCut() {
+		t.Fatal("cut, although the store has told nothing yet")
+	}
+	store.changed(&key)
+	g.looks()
+	await(t, u.cut)
+	await(t, u.left)
+}
