@@ -173,7 +173,10 @@ func (h *Handler) checkTimes() *problem {
 		line string
 		caddy.Duration
 	}{ // the lifetime first: defaults of the others follow it
-		{"session.lifetime", s.Lifetime}, {"session.idle", s.Idle}, {"session.remember", s.Remember}, {"session.refresh", s.Refresh},
+		{"session.lifetime", s.Lifetime},
+		{"session.idle", s.Idle},
+		{"session.remember", s.Remember},
+		{"session.refresh", s.Refresh},
 		{"session.grace", s.Grace},
 	} {
 		if t.Duration < 0 {

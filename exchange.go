@@ -106,8 +106,10 @@ func (a *attempt) exchange(own credentials, p *pending, key string, call exchang
 		if done.Err != nil {
 			return a.fail(done.Err)
 		}
+		in := done.Val.(*signedIn)
 		a.endBefore(ctx, own)
-		return a.welcome(done.Val.(*signedIn))
+		a.h.makeRoom(ctx, in)
+		return a.welcome(in)
 	case <-ctx.Done():
 		return nil
 	}

@@ -3,6 +3,7 @@ package kiboauth
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -117,6 +118,17 @@ func TestOldestSessionsMakeRoom(t *testing.T) {
 	}
 	if g.session(stranger) == nil {
 		t.Error("somebody else's session was ended")
+	}
+}
+
+// Who signs in anew in one browser makes room by that alone.
+func TestSignInOverASessionEndsNoOther(t *testing.T) {
+	g := newGateway(t, func(h *Handler) { h.Session.MaxPerCustomer = 2 })
+	phone, laptop := g.signIn(jane), g.signIn(jane)
+	kept, code := g.firstStep(jane)
+	o := g.serve(post(t, "/login", url.Values{"otpCode": {code}}, "Cookie", kept+"; "+laptop))
+	if o.Code != http.StatusSeeOther || g.session(phone) == nil || g.session(laptop) != nil {
+		t.Errorf("status %d, phone %v, laptop %v: want the laptop's session replaced", o.Code, g.session(phone), g.session(laptop))
 	}
 }
 

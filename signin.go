@@ -48,22 +48,22 @@ func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool, assu
 	if err := h.sessions.create(ctx, id, newRecord(s, now, time.Duration(idle))); err != nil {
 		return nil, fmt.Errorf("%w: saving a new session: %w", errStore, err)
 	}
-	h.makeRoom(ctx, id.key, s)
 	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember),
 		zap.String("assurance", assurance))
 	return &signedIn{id, s}, nil
 }
 
 // makeRoom ends a customer's oldest sessions beyond as many as one may have, and
-// never the newest. If the store cannot do that now, the next sign-in does.
-func (h *Handler) makeRoom(ctx context.Context, newest Key, s *Session) {
+// never the newest. It comes after the end of the session that the browser had.
+// If the store cannot do that now, the next sign-in does.
+func (h *Handler) makeRoom(ctx context.Context, in *signedIn) {
 	var before []Listed
-	for l, err := range h.sessions.mine(ctx, s.customerKey()) {
+	for l, err := range h.sessions.mine(ctx, in.session.customerKey()) {
 		if err != nil {
 			h.log.Warn("counting a customer's sessions", zap.Error(err))
 			return
 		}
-		if l.Key != newest {
+		if l.Key != in.id.key {
 			before = append(before, l)
 		}
 	}
