@@ -231,28 +231,25 @@ func TestEnumeration(t *testing.T) {
 		"usual": func(*kibosim.Switches) {}, "Kibo reveals": func(sw *kibosim.Switches) { sw.UnknownEmail = "reveal" },
 		"Kibo fails": func(sw *kibosim.Switches) { sw.Faults["otp/request"] = kibosim.Fault{Kind: "html_500"} },
 	} {
-		t.Run(name, func(t *testing.T) {
-			g := newGateway(t)
-			g.sim.Set(spoil)
-			var first string
-			for _, email := range []string{jane, "nobody@example.com", "locked@example.com", "nootp@example.com"} {
-				for _, header := range [][]string{nil, xhr} {
+		for as, header := range map[string][]string{"page": nil, "script": xhr} {
+			t.Run(name+", "+as, func(t *testing.T) { // four failures: Kibo is not yet left alone
+				g := newGateway(t)
+				g.sim.Set(spoil)
+				first := ""
+				for _, email := range []string{jane, "nobody@example.com", "locked@example.com", "nootp@example.com"} {
 					o := g.serve(post(t, "/login", url.Values{"email": {email}}, header...))
 					cookie := o.cookie(g.cookies.login)
 					o.Header().Del("Set-Cookie")
 					o.Header().Del("Content-Length")
-					got := fmt.Sprint(header, o.Code, o.Header(), cookie != nil, strings.ReplaceAll(o.Body.String(), email, "ADDRESS"))
-					if header != nil {
-						continue
-					}
+					got := fmt.Sprint(o.Code, o.Header(), cookie != nil, strings.ReplaceAll(o.Body.String(), email, "ADDRESS"))
 					if first == "" {
 						first = got
 					} else if got != first {
 						t.Errorf("%s: %s\nwant as for the first: %s", email, got, first)
 					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
