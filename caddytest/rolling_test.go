@@ -182,7 +182,7 @@ func TestRollingRestart(t *testing.T) {
 		for _, node := range f.nodes {
 			l.replace(node, lines)
 			before := n.served.Load()
-			eventually(t, "requests go on", func() bool { return n.served.Load() > before+500 })
+			eventually(t, "requests go on", func() bool { return n.served.Load() > before+1000 })
 		}
 	}
 	everybody.check(t, f.nodes)
