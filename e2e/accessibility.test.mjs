@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, test } from 'node:test';
-import { button, closeBrowser, codeField, emailField, openPage, signIn, submit } from './support/browser.mjs';
+import { button, closeBrowser, codeField, emailField, openPage, passwordField, signIn, submit } from './support/browser.mjs';
 import { startDemo } from './support/demo.mjs';
 
 after(closeBrowser);
@@ -55,6 +55,20 @@ test("the gateway's pages", async (t) => {
   await examine(page, 'too many tries');
   assert.equal((await page.goto('/logout')).status(), 405);
   await examine(page, 'an error page');
+});
+
+test("the gateway's pages with passwords", async (t) => {
+  const demo = await startDemo(t, '-password');
+  const page = await openPage(t, demo);
+  await page.goto('/account');
+  await examine(page, 'e-mail and password');
+  await emailField(page).fill('twofa@example.com');
+  await passwordField(page).fill('wrong');
+  assert.equal((await submit(page, 'Sign in')).status(), 401);
+  await examine(page, 'wrong password');
+  await passwordField(page).fill('correct horse battery');
+  assert.equal((await submit(page, 'Sign in')).status(), 200);
+  await examine(page, 'second step');
 });
 
 test("the gateway's pages when Kibo is away", async (t) => {

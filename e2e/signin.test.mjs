@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { button, closeBrowser, codeField, emailField, expectHeading, openPage, signIn, submit } from './support/browser.mjs';
+import { button, closeBrowser, codeField, emailField, expectHeading, openPage, passwordField, signIn, submit } from './support/browser.mjs';
 import { startDemo } from './support/demo.mjs';
 
 after(closeBrowser);
@@ -128,6 +128,58 @@ test('a second factor is asked for, and nothing opens before it', async (t) => {
   await page.getByLabel('Second code').fill(await demo.nextCode('twofa@example.com'));
   await button(page, 'Sign in').click();
   await page.getByRole('cell', { name: 'Tove Faber' }).waitFor();
+});
+
+test('a password opens an account, a wrong one does not, and a code does as well', async (t) => {
+  const demo = await startDemo(t, '-password');
+  const page = await openPage(t, demo);
+  await page.goto('/account');
+  await emailField(page).fill('jane@example.com');
+  await passwordField(page).fill('not the password');
+  assert.equal((await submit(page, 'Sign in')).status(), 401);
+  assert.equal(await passwordField(page).inputValue(), '', 'a password is not sent back');
+  assert.equal(await emailField(page).inputValue(), 'jane@example.com');
+  await passwordField(page).fill('correct horse battery');
+  await button(page, 'Sign in').click();
+  await page.getByRole('cell', { name: 'Jane Doe' }).waitFor();
+
+  const other = await openPage(t, demo);
+  await other.goto('/account');
+  await emailField(other).fill('jane@example.com');
+  await passwordField(other).fill('not the password');
+  await button(other, 'E-mail me a code').click();
+  await codeField(other).fill(await demo.nextCode('jane@example.com'));
+  await button(other, 'Sign in').click();
+  await expectHeading(other, 'Your account');
+});
+
+test('a second code after a password is sent again on demand', async (t) => {
+  const demo = await startDemo(t, '-password');
+  const page = await openPage(t, demo);
+  await page.goto('/account');
+  await emailField(page).fill('twofa@example.com');
+  await passwordField(page).fill('correct horse battery');
+  await button(page, 'Sign in').click();
+  await codeField(page).waitFor();
+  await demo.nextCode('twofa@example.com');
+  await button(page, 'Send a new code').click();
+  await codeField(page).fill(await demo.nextCode('twofa@example.com'));
+  await button(page, 'Sign in').click();
+  await page.getByRole('cell', { name: 'Tove Faber' }).waitFor();
+});
+
+test('signing out on all devices ends the session of another browser', async (t) => {
+  const demo = await startDemo(t);
+  const [phone, laptop] = [await openPage(t, demo), await openPage(t, demo)];
+  for (const page of [phone, laptop]) {
+    await page.goto('/account');
+    await signIn(page, demo, 'jane@example.com');
+    await expectHeading(page, 'Your account');
+  }
+  await button(laptop, 'Sign out on all devices').click();
+  await laptop.getByText('Ahoy, stranger').waitFor();
+  await phone.goto('/account');
+  assert.equal(new URL(phone.url()).pathname, '/login');
 });
 
 test('a cart filled by a stranger survives the sign-in and is ordered', async (t) => {

@@ -29,6 +29,7 @@ const stopTimeout = 3 * time.Second
 type options struct {
 	Listen       string                   // loopback address of the gateway; port 0 picks a free one
 	UpstreamForm bool                     // the shop draws the sign-in form, not the gateway
+	Password     bool                     // passwords open accounts, too
 	OnCode       func(email, code string) // called for every code that is "sent"
 }
 
@@ -62,20 +63,28 @@ func startDemo(o options) (_ *demo, err error) {
 	if d.storage, err = os.MkdirTemp("", "kibo-demo-"); err != nil {
 		return nil, fmt.Errorf("making a folder for Caddy: %w", err)
 	}
-	page := "builtin"
-	if o.UpstreamForm {
-		page = "upstream"
-	}
-	return d, startGateway(map[string]string{
+	env := map[string]string{
 		"DEMO_BIND":          bind,
 		"DEMO_PORT":          port,
 		"DEMO_KIBO":          d.Simulator,
 		"DEMO_SHOP":          d.Shop,
-		"DEMO_PAGE":          page,
 		"DEMO_STORAGE":       d.storage,
 		"KIBO_CLIENT_ID":     kibosim.ClientID,
 		"KIBO_SHARED_SECRET": kibosim.SharedSecret,
-	})
+	}
+	o.chooseForm(env)
+	return d, startGateway(env)
+}
+
+// chooseForm fills in what the login block of the Caddyfile leaves open.
+func (o options) chooseForm(env map[string]string) {
+	env["DEMO_PAGE"], env["DEMO_CODE_FIELD"], env["DEMO_PASSWORD"] = "builtin", "login[password]", ""
+	if o.UpstreamForm {
+		env["DEMO_PAGE"] = "upstream"
+	}
+	if o.Password {
+		env["DEMO_CODE_FIELD"], env["DEMO_PASSWORD"] = "code", "password login[password]"
+	}
 }
 
 // freeAddress checks that the gateway can listen there, and splits the address.

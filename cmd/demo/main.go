@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
 
 func main() {
@@ -33,7 +36,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ExitOnError)
 	flags.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "loopback `address` of the gateway")
 	flags.BoolVar(&o.UpstreamForm, "upstream-form", false, "let the shop draw the sign-in form")
+	flags.BoolVar(&o.Password, "password", false, "let passwords open accounts, too")
 	_ = flags.Parse(args) // exits by itself
+	if o.Password && o.UpstreamForm {
+		return errors.New("-password and -upstream-form: the shop's own form has no second field; choose one of them")
+	}
 	out := &screen{w: stdout}
 	o.OnCode = out.code
 	d, err := startDemo(o)
@@ -73,12 +80,19 @@ func (s *screen) welcome(d *demo, o options) {
 
   Shop          %s
   Sign in as    jane@example.com, john@example.com or zoe@example.com
-  Sign-in form  %s
+  Sign-in form  %s%s
   Behind it     the old shop, http://%s
                 a simulated Kibo, %s/__sim/
 
   Put something into the cart and go to checkout, or open "Your account".
   The mail with your code arrives here. Ctrl-C closes the shop.
 
-`, d.URL, form, d.Shop, d.Simulator)
+`, d.URL, form, passwordNote(o.Password), d.Shop, d.Simulator)
+}
+
+func passwordNote(on bool) string {
+	if !on {
+		return ""
+	}
+	return "\n  Password      " + kibosim.FixturePassword
 }

@@ -46,6 +46,7 @@ export async function openPage(t, site, options = {}) {
 }
 
 export const emailField = (page) => page.getByLabel(/^e-mail/i);
+export const passwordField = (page) => page.getByLabel('Password');
 export const codeField = (page) => page.getByLabel(/code/i);
 export const button = (page, name) => page.getByRole('button', { name, exact: true });
 
