@@ -241,7 +241,7 @@ const storeNamespace = "http.kibo_auth.stores"
 
 func (h *Handler) parseStore(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Errf("store takes the name of a store: store memory")
+		return d.Errf("store takes the name of a store: store memory, store file <path>, or store redis <url>")
 	}
 	name := d.Val()
 	if _, err := caddy.GetModule(storeNamespace + "." + name); err != nil {

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -105,6 +106,9 @@ type Handler struct {
 	headers   []boundHeader
 	reserved  reserved
 	pooled    []any // keys to give back to the pool
+
+	flying     *sync.RWMutex // held for reading by flights
+	closeStore context.CancelFunc
 }
 
 // boundHeader is an identity header ready for use.
@@ -159,7 +163,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision resolves placeholders, fills defaults and joins what outlives
 // reloads. It opens no connection.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.log = ctx.Logger()
+	h.log, h.flying = ctx.Logger(), new(sync.RWMutex)
 	h.setDefaults()
 	if err := h.check(); err != nil {
 		return places(h.Source).explain(err)
@@ -331,6 +335,7 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 		h.StoreRaw = json.RawMessage(`{"backend":"memory"}`)
 	}
 	h.storeName = digest(h.StoreRaw)
+	ctx, h.closeStore = caddy.NewContext(ctx) // so that it is cleaned up when we say so
 	store, err := ctx.LoadModule(h, "StoreRaw")
 	if err != nil {
 		return &problem{"store", err.Error(), "see the store section of docs/configuration.md"}
@@ -347,9 +352,12 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 	return nil
 }
 
-// Cleanup gives back to the pool what Provision took.
+// Cleanup gives back to the pool what Provision took, once flights are over: a
+// new ticket that Kibo has sent must reach the store, for the old one is dead.
 func (h *Handler) Cleanup() error {
 	_, _ = running.Delete(h) // has no destructor that could fail
+	h.flying.Lock()
+	defer h.flying.Unlock()
 	if h.sessions != nil {
 		h.shared.watch.part(h)
 		h.sessions.stop()
@@ -360,6 +368,9 @@ func (h *Handler) Cleanup() error {
 		errs = append(errs, err)
 	}
 	h.pooled = nil
+	if h.closeStore != nil {
+		h.closeStore()
+	}
 	return errors.Join(errs...)
 }
 

@@ -125,6 +125,8 @@ func detached[T any](h *Handler, flight func(context.Context) (T, error)) func()
 	return func() (_ any, err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Duration(h.Timeout)+refreshSlack)
 		defer cancel()
+		h.flying.RLock()
+		defer h.flying.RUnlock()
 		defer func() {
 			if p := recover(); p != nil {
 				h.log.Error("panic", zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))

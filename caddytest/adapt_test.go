@@ -102,6 +102,8 @@ var grammar = []struct{ block, prefix string }{
 	{"session {\n?\n}", "session_"},
 	{"session {\ncookie {\n?\n}\n}", "session_cookie_"},
 	{"store memory {\n?\n}", "store_memory_"},
+	{"store file x {\n?\n}", "store_file_"},
+	{"store redis a:1 {\n?\n}", "store_redis_"},
 }
 
 // optionsOf returns the options that a block may have.

@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 	"github.com/kiboauth/caddy-kibo-auth/internal/redistest"
 )
 
@@ -187,6 +189,26 @@ func TestRollingRestart(t *testing.T) {
 	}
 	everybody.check(t, f.nodes)
 	t.Logf("4 restarts: %d requests served, %d refused, %d sign-ins", n.served.Load(), n.refused.Load(), n.signIns.Load())
+}
+
+// TestRestartDuringARefresh: a gateway that is drained and ended while it
+// refreshes a ticket beside its requests keeps the new ticket: the old refresh
+// token is dead by then.
+func TestRestartDuringARefresh(t *testing.T) {
+	f, redis := newFleet(t), redistest.Start(t, redistest.Options{})
+	a, b := f.add(overRedis(redis, oldSecret)), f.add(overRedis(redis, oldSecret))
+	f.sim.Set(func(sw *kibosim.Switches) { sw.AccessTTL = 10 * time.Second })
+	who := a.browser()
+	who.signIn(f.world, jane)
+	f.sim.Set(func(sw *kibosim.Switches) { sw.AccessTTL = 0 })
+	f.set("refresh", kibosim.Fault{Kind: "drip", Delay: 500 * time.Microsecond}) // it is done, and the answer takes its time
+	eventually(t, "the ticket is being refreshed", func() bool {
+		return who.signedInAs("/") == janeID && f.sim.Calls("refresh") == 1
+	})
+	a.end(syscall.SIGTERM)
+	if got := who.at(b).signedInAs("/"); got != janeID || writes(redis) != "1" || f.sim.Calls("refresh") != 1 {
+		t.Errorf("served as %q, %s new tickets kept of %d", got, writes(redis), f.sim.Calls("refresh"))
+	}
 }
 
 // TestKeyRotation: a secret is replaced in three rounds of restarts. First all
