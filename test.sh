@@ -12,6 +12,7 @@ needs=(
 	"node nodejs e2e/package.json"
 	"npm npm e2e/package.json"
 	"php-cgi php-cgi caddytest"
+	"redis-server redis-server,redis-tools redisstore"
 )
 
 # What the browser tests ask for. Debian 12 brings an older Node.js; npm has newer ones.
