@@ -209,17 +209,17 @@ func (s *sessions) judged(ctx context.Context, id SessionID, old *Record, next *
 	return &r, nil
 }
 
-// touch notes that a session is used.
+// touch notes that a session is used. If the store cannot, it is noted nearby,
+// so that the next try is not at the next request.
 func (s *sessions) touch(ctx context.Context, id SessionID, at int64) error {
 	err := s.Touch(ctx, id.key, at)
 	if s.near == nil {
 		return err
 	}
-	switch {
-	case err == nil:
-		s.near.touch(&id.key, at)
-	case errors.Is(err, ErrNoSession):
+	if errors.Is(err, ErrNoSession) {
 		s.near.drop(&id.key)
+	} else {
+		s.near.touch(&id.key, at)
 	}
 	return err
 }

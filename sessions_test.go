@@ -375,6 +375,23 @@ func TestStoreIsDownAndDenies(t *testing.T) {
 	g.wantServed(g.open(cookie), "1001")
 }
 
+// During an outage activity is tried to be noted once in a while, not at each
+// request, and nobody is refused for that.
+func TestActivityDuringAnOutage(t *testing.T) {
+	store := newRemoteStore(t)
+	g := newGateway(t).use(store)
+	cookie := g.signIn(jane)
+	g.edit(cookie, func(s *live) { s.Seen = ago(10 * time.Minute) })
+	g.session(cookie) // is nearby now
+	store.down.Store(true)
+	for range 20 {
+		g.wantServed(g.open(cookie), "1001")
+	}
+	if n := g.logs.FilterMessage("noting a session's activity").Len(); n != 1 {
+		t.Errorf("it was tried %d times, want once", n)
+	}
+}
+
 // A session in use is confirmed before its time is over, beside a request.
 func TestSessionInUseIsConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
