@@ -125,6 +125,7 @@ var pool = caddy.NewUsagePool()
 // shared is what handlers of one realm have in common.
 type shared struct {
 	refreshes singleflight.Group // by session key
+	verdicts  singleflight.Group // by session key: who waits for one must not get a failed refresh
 	exchanges singleflight.Group // by pending sign-in and code, or by keyed hash
 	resends   cooldown           // by user
 	secret    [32]byte           // keys those hashes

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
@@ -37,7 +38,7 @@ func (h *Handler) tend(ctx context.Context, id SessionID, r *Record, now int64) 
 		}
 	}
 	if r.open.stamp != h.verifier.Stamp() && now < r.open.good { // a lapsed token is replaced, not judged
-		fresh, err := h.once(ctx, id, func(ctx context.Context) (*Record, error) { return h.reverify(ctx, id) })
+		fresh, err := h.once(ctx, &h.shared.verdicts, id, func(ctx context.Context) (*Record, error) { return h.reverify(ctx, id) })
 		if err != nil {
 			return nil, err
 		}
@@ -76,10 +77,7 @@ func (h *Handler) refresh(ctx context.Context, id SessionID, r *Record, now int6
 		h.shared.refreshes.DoChan(string(id.key[:]), detached(h, flight))
 		return h.inGrace(s, now, nil)
 	}
-	fresh, err := h.once(ctx, id, flight)
-	if err == nil && now >= fresh.open.good { // it was a verdict's flight that we met
-		fresh, err = h.once(ctx, id, flight)
-	}
+	fresh, err := h.once(ctx, &h.shared.refreshes, id, flight)
 	if errors.Is(err, errTryLater) { // for Kibo's sake
 		return h.inGrace(s, now, err)
 	} else if err != nil {
@@ -107,9 +105,9 @@ func (h *Handler) inGrace(s *Session, now int64, why error) (*Session, error) {
 
 // once lets one flight serve all requests of a session that wait for the same.
 // The flight goes on when the request that began it is gone.
-func (h *Handler) once(ctx context.Context, id SessionID, flight func(context.Context) (*Record, error)) (*Record, error) {
+func (h *Handler) once(ctx context.Context, group *singleflight.Group, id SessionID, flight func(context.Context) (*Record, error)) (*Record, error) {
 	select {
-	case done := <-h.shared.refreshes.DoChan(string(id.key[:]), detached(h, flight)):
+	case done := <-group.DoChan(string(id.key[:]), detached(h, flight)):
 		if done.Err != nil {
 			return nil, done.Err
 		}
@@ -162,6 +160,9 @@ func (h *Handler) judge(ctx context.Context, id SessionID, r *Record) (*Record, 
 		return nil, err
 	}
 	r, err = h.sessions.judged(ctx, id, r, &next)
+	if errors.Is(err, ErrConflict) { // a new ticket came meanwhile
+		return h.reverify(ctx, id)
+	}
 	return r, storeError("writing a session", err)
 }
 

@@ -134,6 +134,24 @@ func TestGrace(t *testing.T) {
 	}
 }
 
+// After a restart every session needs a verdict. Who waits for one has nothing
+// to do with a refresh that fails at the same time.
+func TestVerdictDuringAFailingRefresh(t *testing.T) {
+	g := newGateway(t)
+	cookie := g.signIn(jane)
+	g.edit(cookie, func(s *live) { s.due = ago(time.Second) })
+	kibo := g.holdUp("/refresh")
+	g.sim.Set(func(sw *kibosim.Switches) { sw.Faults["refresh"] = kibosim.Fault{Kind: "empty_502"} })
+	g.wantServed(g.open(cookie), "1001")
+	kibo.await(t) // the refresh is under way
+	g.edit(cookie, func(s *live) { s.stamp = 0 })
+	done := make(chan outcome)
+	go func() { done <- g.open(cookie) }()
+	g.wantServed(await(t, done), "1001")
+	close(kibo.goOn)
+	g.settle(cookie)
+}
+
 // Grace is for Kibo's troubles. Who is refused, or whose store is down, has none.
 func TestNoGraceForTheRefused(t *testing.T) {
 	g := newGateway(t, func(h *Handler) {
