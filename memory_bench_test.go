@@ -18,13 +18,13 @@ const (
 	refreshTokenLen = 32
 )
 
-// typicalSession is a session of customer i with tokens as long as Kibo's, or
+// typicalSession is a session of customer i in a realm with tokens as long as Kibo's, or
 // without any, which shows what the rest takes.
-func typicalSession(i int, tokens bool) *Record {
+func typicalSession(realm string, i int, tokens bool) *Record {
 	now := time.Now()
 	s := &Session{
 		limit: now.Add(24 * time.Hour).UnixMilli(), good: now.Add(15 * time.Minute).UnixMilli(),
-		refreshEnds: now.Add(24 * time.Hour).UnixMilli(),
+		due: now.Add(12 * time.Minute).UnixMilli(), refreshEnds: now.Add(24 * time.Hour).UnixMilli(),
 	}
 	c := &customer{
 		fieldAccountID: fmt.Sprint(100_000 + i), fieldUserID: fmt.Sprintf("%032x", i), fieldEmail: fmt.Sprintf("customer%d@example.com", i),
@@ -36,7 +36,7 @@ func typicalSession(i int, tokens bool) *Record {
 		c[fieldBearer] = bearerPrefix + strings.Repeat("j", jwtLen)
 		c[fieldRefreshToken] = strings.Repeat("r", refreshTokenLen)
 	}
-	s.pack(memoryRealm, c)
+	s.pack(realm, c)
 	return newRecord(s, now, time.Hour)
 }
 
@@ -49,7 +49,7 @@ func filledMemory(tb testing.TB, n int, tokens bool) *memory {
 	tb.Cleanup(func() { _ = m.Destruct() })
 	m.limit.Store(int64(n))
 	for i := range n {
-		if err := m.Create(tb.Context(), newSessionID(memoryRealm).key, typicalSession(i, tokens)); err != nil {
+		if err := m.Create(tb.Context(), newSessionID(memoryRealm).key, typicalSession(memoryRealm, i, tokens)); err != nil {
 			tb.Fatalf("Create: %v", err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	_ "github.com/kiboauth/caddy-kibo-auth"
+	_ "github.com/kiboauth/caddy-kibo-auth/filestore"
+	_ "github.com/kiboauth/caddy-kibo-auth/redisstore"
 )
 
 func main() { caddycmd.Main() }
