@@ -24,8 +24,9 @@ type millionCaddy struct {
 	addr, admin string // host:port
 	kibo, shop  string // URL
 	dir         string
-	store       *memory // held, so that it outlives a configuration without kibo_auth
-	ids         []SessionID
+	store       *memory       // held, so that it outlives a configuration without kibo_auth
+	cookies     [][idLen]byte // of the sessions in the store; no pointers, so that
+	keys        []Key         // the collector has no more to do than in a Caddy alone
 	client      *http.Client
 }
 
@@ -195,8 +196,8 @@ func (c *millionCaddy) ask() error {
 	if err != nil {
 		return err
 	}
-	if len(c.ids) > 0 {
-		r.Header.Set("Cookie", "kibo="+c.ids[rand.IntN(len(c.ids))].value)
+	if len(c.cookies) > 0 {
+		r.Header.Set("Cookie", "kibo="+string(c.cookies[rand.IntN(len(c.cookies))][:]))
 	}
 	resp, err := c.client.Do(r)
 	if err != nil {
