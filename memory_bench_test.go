@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/patrickmn/go-cache"
 )
 
@@ -165,4 +166,45 @@ func singleSweep(m *memory) time.Duration {
 	start := time.Now()
 	one.DeleteExpired()
 	return time.Since(start)
+}
+
+// BenchmarkSessionInUse is what it costs to find a session that is used all the
+// time: in the memory store, and near, where those of the other stores are kept.
+func BenchmarkSessionInUse(b *testing.B) {
+	keyring, err := newKeyring(caddy.Context{}, []string{testSecret})
+	if err != nil {
+		b.Fatal(err)
+	}
+	stores := map[string]func(testing.TB) Store{
+		"memory": func(tb testing.TB) Store { return &MemoryStore{memory: testMemory(tb, 1000)} },
+		"near":   func(tb testing.TB) Store { return newRemoteStore(tb) },
+	}
+	for name, store := range stores {
+		b.Run(name, func(b *testing.B) {
+			s := newSessions(store(b), keyring, memoryRealm)
+			ids := inUse(b, s, 1000)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, err := s.load(b.Context(), ids[i%len(ids)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// inUse creates n sessions, and uses each.
+func inUse(b *testing.B, s *sessions, n int) []SessionID {
+	b.Helper()
+	ids := make([]SessionID, n)
+	for i := range ids {
+		ids[i] = newSessionID(memoryRealm)
+		if err := s.create(b.Context(), ids[i], typicalSession(memoryRealm, i, true)); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.load(b.Context(), ids[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return ids
 }
