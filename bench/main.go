@@ -58,7 +58,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		return o, err
 	}
 	if o.short {
-		o.limit = min(o.limit, 45*time.Second)
+		o.limit = min(o.limit, 90*time.Second)
 	}
 	switch {
 	case o.caddy == "":
