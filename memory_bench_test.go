@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/patrickmn/go-cache"
 )
 
@@ -18,13 +19,13 @@ const (
 	refreshTokenLen = 32
 )
 
-// typicalSession is a session of customer i with tokens as long as Kibo's, or
+// typicalSession is a session of customer i in a realm with tokens as long as Kibo's, or
 // without any, which shows what the rest takes.
-func typicalSession(i int, tokens bool) *Record {
+func typicalSession(realm string, i int, tokens bool) *Record {
 	now := time.Now()
 	s := &Session{
 		limit: now.Add(24 * time.Hour).UnixMilli(), good: now.Add(15 * time.Minute).UnixMilli(),
-		refreshEnds: now.Add(24 * time.Hour).UnixMilli(),
+		due: now.Add(12 * time.Minute).UnixMilli(), refreshEnds: now.Add(24 * time.Hour).UnixMilli(),
 	}
 	c := &customer{
 		fieldAccountID: fmt.Sprint(100_000 + i), fieldUserID: fmt.Sprintf("%032x", i), fieldEmail: fmt.Sprintf("customer%d@example.com", i),
@@ -36,7 +37,7 @@ func typicalSession(i int, tokens bool) *Record {
 		c[fieldBearer] = bearerPrefix + strings.Repeat("j", jwtLen)
 		c[fieldRefreshToken] = strings.Repeat("r", refreshTokenLen)
 	}
-	s.pack(memoryRealm, c)
+	s.pack(realm, c)
 	return newRecord(s, now, time.Hour)
 }
 
@@ -49,7 +50,7 @@ func filledMemory(tb testing.TB, n int, tokens bool) *memory {
 	tb.Cleanup(func() { _ = m.Destruct() })
 	m.limit.Store(int64(n))
 	for i := range n {
-		if err := m.Create(tb.Context(), newSessionID(memoryRealm).key, typicalSession(i, tokens)); err != nil {
+		if err := m.Create(tb.Context(), newSessionID(memoryRealm).key, typicalSession(memoryRealm, i, tokens)); err != nil {
 			tb.Fatalf("Create: %v", err)
 		}
 	}
@@ -165,4 +166,45 @@ func singleSweep(m *memory) time.Duration {
 	start := time.Now()
 	one.DeleteExpired()
 	return time.Since(start)
+}
+
+// BenchmarkSessionInUse is what it costs to find a session that is used all the
+// time: in the memory store, and near, where those of the other stores are kept.
+func BenchmarkSessionInUse(b *testing.B) {
+	keyring, err := newKeyring(caddy.Context{}, []string{testSecret})
+	if err != nil {
+		b.Fatal(err)
+	}
+	stores := map[string]func(testing.TB) Store{
+		"memory": func(tb testing.TB) Store { return &MemoryStore{memory: testMemory(tb, 1000)} },
+		"near":   func(tb testing.TB) Store { return newRemoteStore(tb) },
+	}
+	for name, store := range stores {
+		b.Run(name, func(b *testing.B) {
+			s := newSessions(store(b), keyring, memoryRealm)
+			ids := inUse(b, s, 1000)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, err := s.load(b.Context(), ids[i%len(ids)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// inUse creates n sessions, and uses each.
+func inUse(b *testing.B, s *sessions, n int) []SessionID {
+	b.Helper()
+	ids := make([]SessionID, n)
+	for i := range ids {
+		ids[i] = newSessionID(memoryRealm)
+		if err := s.create(b.Context(), ids[i], typicalSession(memoryRealm, i, true)); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.load(b.Context(), ids[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return ids
 }

@@ -15,32 +15,31 @@ import (
 // short against the jumps in speed of a machine that others use too.
 const sliceTime = 50 * time.Millisecond
 
-// bench is the gateways under load and the ways of asking them.
+// leadTime goes before each slice and does not count. Without it the contender,
+// whose two slices follow each other, would come to warm caches once, and the
+// base never.
+const leadTime = 15 * time.Millisecond
+
+// bench is the gateways of a suite under load and the ways of asking them.
 type bench struct {
+	suite
+	others   float64 // share of a core that others may take
 	gateways []*gateway
 	targets  map[string]*target
-}
-
-// contenders are the gateways: what they are called, their part of the
-// Caddyfile, and how they answer a customer. The second bare one shows how far
-// two processes differ that do the same.
-var contenders = []struct {
-	name, snippet string
-	want          int
-}{
-	{bare, "bare", http.StatusOK},
-	{bareAgain, "bare", http.StatusOK},
-	{fixed, "fixed", http.StatusOK},
-	{kiboAuth, "kibo", http.StatusOK},
-	{refused, "refuse", http.StatusUnauthorized},
+	redis    *redis // nil: no contender has its sessions there
 }
 
 // newBench starts the gateways and signs everybody in. The caller must stop the
 // bench, also when there is an error.
-func newBench(ctx context.Context, o options, s setting, p *peers) (*bench, error) {
-	b := &bench{targets: map[string]*target{}}
-	for _, c := range contenders {
-		g, err := startGateway(ctx, o, c.snippet, s.env, p)
+func newBench(ctx context.Context, o options, s setting, p *peers) (b *bench, err error) {
+	b = &bench{suite: o.suite(), others: o.others, targets: map[string]*target{}}
+	if o.stores {
+		if b.redis, err = startRedis(ctx); err != nil {
+			return b, err
+		}
+	}
+	for _, c := range b.contenders {
+		g, err := startGateway(ctx, o, c, append(c.env(b.redis), s.env...), p)
 		b.gateways = append(b.gateways, g)
 		if err != nil {
 			return b, err
@@ -51,15 +50,22 @@ func newBench(ctx context.Context, o options, s setting, p *peers) (*bench, erro
 		}
 		b.targets[c.name] = &target{name: c.name, gateway: g, requests: requests(pageRequest, cookies), want: c.want}
 	}
-	g, strangers := b.targets[kiboAuth].gateway, unknown(o.customers)
-	b.targets[unknownScript] = &target{name: unknownScript, gateway: g, requests: requests(asScript.Replace(pageRequest), strangers), want: http.StatusUnauthorized}
-	b.targets[unknownPage] = &target{name: unknownPage, gateway: g, requests: requests(pageRequest, strangers), want: http.StatusSeeOther}
+	if !o.stores {
+		b.addStrangers(o.customers)
+	}
 	for _, t := range b.targets {
 		if err := t.open(o.browsers); err != nil {
 			return b, err
 		}
 	}
 	return b, b.check(p)
+}
+
+// addStrangers adds those who ask with sessions that there are not.
+func (b *bench) addStrangers(n int) {
+	g, strangers := b.targets[kiboAuth].gateway, unknown(n)
+	b.targets[unknownScript] = &target{name: unknownScript, gateway: g, requests: requests(asScript.Replace(pageRequest), strangers), want: http.StatusUnauthorized}
+	b.targets[unknownPage] = &target{name: unknownPage, gateway: g, requests: requests(pageRequest, strangers), want: http.StatusSeeOther}
 }
 
 // unknown makes cookies that look like sessions and are none.
@@ -80,26 +86,39 @@ func (b *bench) stop() {
 	for _, g := range b.gateways {
 		g.stop()
 	}
+	if b.redis != nil {
+		b.redis.stop()
+	}
 }
 
 // check makes sure that every contender does what it is measured for: the shop
 // must learn of each customer who it is, and must not see the cookie.
 func (b *bench) check(p *peers) error {
-	for _, name := range []string{bare, bareAgain, fixed, kiboAuth} {
-		t := b.targets[name]
+	for _, c := range b.contenders {
+		if c.snippet == "refuse" {
+			continue // the shop hears of nobody
+		}
+		t := b.targets[c.name]
 		for i, request := range t.requests {
 			if err := t.browsers[0].ask(request, t.want); err != nil {
-				return fmt.Errorf("asking %s: %w", name, err)
+				return fmt.Errorf("asking %s: %w", c.name, err)
 			}
-			account := map[string]string{fixed: strconv.Itoa(firstAccount), kiboAuth: strconv.Itoa(firstAccount + i)}[name]
-			header := *p.seen.Load()
-			if got := header.Get("Kibo-Account-Id"); got != account {
-				return fmt.Errorf("%s told the shop of account %q, want %q", name, got, account)
-			}
-			if got, want := header["Cookie"] != nil, account == ""; got != want {
-				return fmt.Errorf("%s passed a cookie on: %v, want %v", name, got, want)
+			if err := c.told(*p.seen.Load(), i); err != nil {
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+// told checks what a contender told the shop of customer i.
+func (c contender) told(header http.Header, i int) error {
+	account := map[string]string{"fixed": strconv.Itoa(firstAccount), "kibo": strconv.Itoa(firstAccount + i)}[c.snippet]
+	if got := header.Get("Kibo-Account-Id"); got != account {
+		return fmt.Errorf("%s told the shop of account %q, want %q", c.name, got, account)
+	}
+	if got, want := header["Cookie"] != nil, account == ""; got != want {
+		return fmt.Errorf("%s passed a cookie on: %v, want %v", c.name, got, want)
 	}
 	return nil
 }
@@ -115,9 +134,9 @@ func (b *bench) compare(ctx context.Context, quads int, limit time.Duration) (ro
 	if err := b.warmUp(min(warmUpTime, limit/30)); err != nil {
 		return nil, err
 	}
-	taken := make(round, len(comparisons))
-	for least := 0; least < quads && quietMoment(ctx, deadline); {
-		for i, c := range comparisons {
+	taken := make(round, len(b.comparisons))
+	for least := 0; least < quads && quietMoment(ctx, b.others, deadline); {
+		for i, c := range b.comparisons {
 			if len(taken[i]) > least || !time.Now().Before(deadline) {
 				continue
 			}
@@ -125,7 +144,7 @@ func (b *bench) compare(ctx context.Context, quads int, limit time.Duration) (ro
 			if err != nil {
 				return nil, err
 			}
-			if q.others() > maxOthers {
+			if q.others() > b.others {
 				break
 			}
 			taken[i] = append(taken[i], q)
@@ -140,7 +159,7 @@ func (b *bench) compare(ctx context.Context, quads int, limit time.Duration) (ro
 const warmUpTime = 4 * time.Second
 
 func (b *bench) warmUp(d time.Duration) error {
-	for _, c := range contenders {
+	for _, c := range b.contenders {
 		if _, err := b.targets[c.name].slice(d); err != nil {
 			return err
 		}
@@ -149,21 +168,22 @@ func (b *bench) warmUp(d time.Duration) error {
 }
 
 const (
-	// maxOthers is how much of a core everything else may take during a quad:
-	// more of it tells of the neighbours, and not of the gateways.
-	maxOthers = 0.05
+	// defaultOthers is how much of a core everything else may take during a
+	// quad: more of it tells of the neighbours, and not of the gateways.
+	defaultOthers = 0.05
 	// lookTime is how long to look for neighbours.
 	lookTime = 100 * time.Millisecond
 )
 
-// quietMoment waits until nobody else uses the machine. It returns false if
+// quietMoment waits until others leave the machine alone. It returns false if
 // the time is over before that.
-func quietMoment(ctx context.Context, deadline time.Time) bool {
+func quietMoment(ctx context.Context, others float64, deadline time.Time) bool {
+	most := max(2*tick, time.Duration(others*float64(lookTime)))
 	for ctx.Err() == nil && time.Now().Before(deadline) {
 		before, err := machineTime()
 		time.Sleep(lookTime)
 		after, again := machineTime()
-		if err != nil || again != nil || after-before <= 2*tick {
+		if err != nil || again != nil || after-before <= most {
 			return err == nil && again == nil
 		}
 	}
@@ -186,6 +206,9 @@ func takeQuad(base, contender *target) (q quad, err error) {
 		*target
 		sum *sample
 	}{{base, &q.base}, {contender, &q.contender}, {contender, &q.contender}, {base, &q.base}} {
+		if _, err := side.load(leadTime); err != nil {
+			return q, err
+		}
 		s, err := side.slice(sliceTime)
 		if err != nil {
 			return q, err

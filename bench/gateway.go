@@ -32,7 +32,7 @@ type gateway struct {
 
 // startGateway starts one contender of the Caddyfile. The caller must stop it,
 // also when there is an error.
-func startGateway(ctx context.Context, o options, contender string, env []string, p *peers) (*gateway, error) {
+func startGateway(ctx context.Context, o options, c contender, env []string, p *peers) (*gateway, error) {
 	g := new(gateway)
 	err := freeAddresses(&g.addr, &g.counter, &g.admin)
 	if err != nil {
@@ -49,7 +49,7 @@ func startGateway(ctx context.Context, o options, contender string, env []string
 	g.cmd.Stderr = os.Stderr
 	g.cmd.Env = append(withoutCollector(os.Environ()), env...)
 	g.cmd.Env = append(
-		g.cmd.Env, "GOMAXPROCS=1", "HOME="+g.folder, "BENCH_CONTENDER="+contender, "BENCH_STORAGE="+g.folder,
+		g.cmd.Env, "GOMAXPROCS=1", "HOME="+g.folder, "BENCH_CONTENDER="+c.snippet, "BENCH_STORAGE="+g.folder,
 		"BENCH_PORT="+port(g.addr), "BENCH_COUNTER="+port(g.counter), "BENCH_ADMIN="+g.admin,
 		"BENCH_SHOP="+p.shop, "BENCH_KIBO=http://"+p.kibo,
 		"KIBO_CLIENT_ID="+kibosim.ClientID, "KIBO_SHARED_SECRET="+kibosim.SharedSecret,

@@ -2,7 +2,7 @@
 // side by side on one machine: throughput and CPU time per request. README.md
 // in this folder says how it measures and what came out.
 //
-//	bench/run.sh [-short] [-profile folder]
+//	bench/run.sh [-short] [-stores] [-profile folder]
 package main
 
 import (
@@ -34,7 +34,9 @@ type options struct {
 	caddy     string // the program to measure
 	core      int    // where gateways run
 	short     bool
+	stores    bool          // compare stores, and not with bare
 	limit     time.Duration // for all measuring
+	others    float64       // share of a core that others may take
 	profile   string        // folder for CPU profiles; "" takes none
 	customers int
 	browsers  int
@@ -46,7 +48,9 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	fs.StringVar(&o.caddy, "caddy", "", "Caddy `program` with kibo_auth, as cmd/caddy builds it")
 	fs.IntVar(&o.core, "core", 0, "`number` of the core for the gateways; load and shop must run on another")
 	fs.BoolVar(&o.short, "short", false, "two minutes instead of eight: only the first setting, and wider intervals")
+	fs.BoolVar(&o.stores, "stores", false, "compare the stores memory, file and Redis; needs redis-server")
 	fs.DurationVar(&o.limit, "limit", 5*time.Minute, "`time` to measure at most, waiting for quiet moments included")
+	fs.Float64Var(&o.others, "others", defaultOthers, "`share` of a core that everything else may take; more, where it is never quiet, makes wider intervals")
 	fs.StringVar(&o.profile, "profile", "", "also write CPU profiles of the gateways to this `folder`")
 	fs.IntVar(&o.customers, "customers", 1000, "`number` of customers that sign in")
 	fs.IntVar(&o.browsers, "browsers", 64, "`number` of connections, each with one request under way")
@@ -54,7 +58,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		return o, err
 	}
 	if o.short {
-		o.limit = min(o.limit, 45*time.Second)
+		o.limit = min(o.limit, 90*time.Second)
 	}
 	switch {
 	case o.caddy == "":
@@ -111,6 +115,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // measure compares in rounds, each with gateways started anew.
 func measure(ctx context.Context, o options, s setting, p *peers, stdout io.Writer) error {
+	comparisons := o.suite().comparisons
 	results := make([]result, len(comparisons))
 	taken := make([][][]quad, len(comparisons))
 	for i := range rounds {

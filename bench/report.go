@@ -6,34 +6,6 @@ import (
 	"math"
 )
 
-// Names of targets.
-const (
-	bare          = "bare"
-	bareAgain     = "bare, second process"
-	fixed         = "request_header"
-	kiboAuth      = "kibo_auth"
-	refused       = "respond 401"
-	unknownScript = "unknown session, script (401)"
-	unknownPage   = "unknown session, page (303)"
-)
-
-// comparison holds a contender against a base, and what it must reach.
-type comparison struct {
-	contender, base string
-	minThroughput   float64 // at least this; 0: no goal
-	maxCPU          float64 // at most this; 0: no goal
-}
-
-var comparisons = []comparison{
-	{contender: bareAgain, base: bare},
-	{contender: fixed, base: bare},
-	{contender: kiboAuth, base: fixed, minThroughput: 0.98},
-	{contender: kiboAuth, base: bare, minThroughput: 0.94},
-	{contender: refused, base: bare},
-	{contender: unknownScript, base: bare, maxCPU: 0.35},
-	{contender: unknownPage, base: bare, maxCPU: 0.35},
-}
-
 const (
 	// minQuads is how many a round needs for its median to mean anything, and
 	// minRounds how many of those an interval needs.
@@ -81,7 +53,7 @@ func (r result) quiet() bool {
 func report(w io.Writer, s setting, results []result) {
 	noise := results[0]
 	fmt.Fprintf(w, "\n### %s\n\n", s.name)
-	fmt.Fprintf(w, "Bare: %.0f requests/s, %.1f µs CPU each.\n\n", noise.baseRate, noise.baseCost)
+	fmt.Fprintf(w, "Base (%s): %.0f requests/s, %.1f µs CPU each.\n\n", noise.base, noise.baseRate, noise.baseCost)
 	fmt.Fprintln(w, "| contender ÷ base | throughput | CPU per request | core busy | rounds, quads | goal |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|")
 	for _, r := range results {
