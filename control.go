@@ -67,7 +67,7 @@ func controls(said []string) (words map[string]bool, known bool) {
 // end goes on, but not in this browser.
 func (p *passage) endAtWord(all bool) {
 	h := p.h
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), confirmTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), besideTimeout)
 	defer cancel()
 	var errs []error
 	if p.id.value != "" {

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // sessions is the store as the gateway sees it: sessions in the open, found by
@@ -45,8 +48,8 @@ func (s *sessions) load(ctx context.Context, id SessionID) (*Record, error) {
 	switch {
 	case r == nil:
 		return s.askOrLast(ctx, id)
-	case ask:
-		go s.confirm(context.WithoutCancel(ctx), id)
+	case ask: // what the store says is noted; who asks next hears it
+		beside(ctx, func(ctx context.Context) { _, _ = s.ask(ctx, id) })
 	}
 	return r, nil
 }
@@ -63,13 +66,22 @@ func (s *sessions) askOrLast(ctx context.Context, id SessionID) (*Record, error)
 	return r, err
 }
 
-// confirmTimeout bounds the question whether a session in use still lives.
-const confirmTimeout = 5 * time.Second
+// besideTimeout bounds what is asked of a store while no request waits for it.
+const besideTimeout = 5 * time.Second
 
-func (s *sessions) confirm(ctx context.Context, id SessionID) {
-	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
-	defer cancel()
-	_, _ = s.ask(ctx, id) // what the store says is noted; who asks next hears it
+// beside does something that no request waits for. A panic in a goroutine of
+// nobody's would end the whole server.
+func beside(ctx context.Context, do func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), besideTimeout)
+	go func() {
+		defer cancel()
+		defer func() {
+			if p := recover(); p != nil {
+				logOfTheDay().Error("panic", zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+			}
+		}()
+		do(ctx)
+	}()
 }
 
 // ask asks the store, and opens what it has not yet seen.
@@ -111,18 +123,10 @@ func (s *sessions) open(ctx context.Context, id SessionID, r *Record) (*Record, 
 	if opened.open, err = decodeSession(s.realm, text); err != nil || opened.open.customerKey() != r.Customer {
 		return nil, ErrNoSession
 	}
-	if old {
-		go s.reseal(context.WithoutCancel(ctx), id, &opened)
+	if old { // it moves to the first key; if it changes meanwhile, whoever changed it has done so
+		beside(ctx, func(ctx context.Context) { _, _ = s.replace(ctx, id, &opened, opened.open) })
 	}
 	return &opened, nil
-}
-
-// reseal moves a session to the first key. If it changes meanwhile, whoever
-// changed it has done so.
-func (s *sessions) reseal(ctx context.Context, id SessionID, r *Record) {
-	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
-	defer cancel()
-	_, _ = s.replace(ctx, id, r, r.open)
 }
 
 // label is what a seal covers without hiding it: a store that is tampered with

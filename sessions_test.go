@@ -19,7 +19,7 @@ import (
 type remoteStore struct {
 	records      *memory
 	loads        atomic.Int32
-	down         atomic.Bool
+	down, panics atomic.Bool
 	fresh, stale time.Duration
 
 	mu       sync.Mutex
@@ -58,6 +58,9 @@ func (s *remoteStore) join() { s.down.Store(false) }
 
 func (s *remoteStore) Load(ctx context.Context, key Key) (*Record, error) {
 	s.loads.Add(1)
+	if s.panics.Load() {
+		panic("a store's own fault")
+	}
 	if err := s.up(); err != nil {
 		return nil, err
 	}
@@ -373,6 +376,27 @@ func TestStoreIsDownAndDenies(t *testing.T) {
 	}
 	store.join()
 	g.wantServed(g.open(cookie), "1001")
+}
+
+// A store that panics while no request waits for it does not end the server.
+func TestPanicBesideARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRemoteStore(t)
+		s := newSessions(store, testKeyring(t, testSecret), testRealm)
+		id := newSessionID(testRealm)
+		if err := s.create(t.Context(), id, recordOf("1")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.load(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(store.fresh * 3 / 4)
+		store.panics.Store(true)
+		if _, err := s.load(t.Context(), id); err != nil {
+			t.Errorf("a session in use: %v", err)
+		}
+		synctest.Wait()
+	})
 }
 
 // During an outage activity is tried to be noted once in a while, not at each
