@@ -28,7 +28,7 @@ func (p *problem) Error() string {
 // defaults must have been set.
 func (h *Handler) check() error {
 	for _, check := range []func() *problem{
-		h.checkKibo, h.checkKiboHeaders, h.checkLogin, h.checkPaths, h.checkVerify, h.checkTimes, h.Session.check, h.Session.Cookie.check, h.checkIdentity,
+		h.checkKibo, h.checkKiboHeaders, h.checkLogin, h.checkPaths, h.checkVerify, h.checkTimes, h.Session.check, h.Session.Cookie.check, h.checkLimits, h.checkIdentity,
 	} {
 		if p := check(); p != nil {
 			return p
@@ -173,7 +173,10 @@ func (h *Handler) checkTimes() *problem {
 		line string
 		caddy.Duration
 	}{ // the lifetime first: defaults of the others follow it
-		{"session.lifetime", s.Lifetime}, {"session.idle", s.Idle}, {"session.remember", s.Remember}, {"session.refresh", s.Refresh},
+		{"session.lifetime", s.Lifetime},
+		{"session.idle", s.Idle},
+		{"session.remember", s.Remember},
+		{"session.refresh", s.Refresh},
 		{"session.grace", s.Grace},
 	} {
 		if t.Duration < 0 {

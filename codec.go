@@ -46,8 +46,13 @@ func (s *Session) encode() []byte {
 		tag   byte
 		value int64
 	}{
-		{tagLimit, s.limit}, {tagGood, s.good}, {tagDue, s.due}, {tagRefreshEnds, s.refreshEnds},
-		{tagRetryAt, s.retryAt}, {tagRetries, int64(s.retries)}, {tagRemembered, oneIf(s.remembered)},
+		{tagLimit, s.limit},
+		{tagGood, s.good},
+		{tagDue, s.due},
+		{tagRefreshEnds, s.refreshEnds},
+		{tagRetryAt, s.retryAt},
+		{tagRetries, int64(s.retries)},
+		{tagRemembered, oneIf(s.remembered)},
 	} {
 		if n.value != 0 {
 			b = append(b, n.tag, 0, 8)

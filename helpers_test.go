@@ -90,7 +90,10 @@ func (g *gateway) answerKibo(w http.ResponseWriter, r *http.Request) {
 	g.sim.ServeHTTP(w, r)
 }
 
-// newGateway provisions a handler with the defaults, as changed.
+// noLimits is for tests that are not about limits.
+var noLimits = Limits{Off: true, Floor: -1}
+
+// newGateway provisions a handler with the defaults, but for limits, as changed.
 func newGateway(t testing.TB, change ...func(*Handler)) *gateway {
 	t.Helper()
 	g := &gateway{t: t, codes: make(chan string, 1000)}
@@ -106,7 +109,7 @@ func (g *gateway) provision(change ...func(*Handler)) *Handler {
 	g.t.Helper()
 	h := &Handler{
 		APIHost: g.kibo.URL, AuthHost: g.kibo.URL, ClientID: kibosim.ClientID, SharedSecret: kibosim.SharedSecret,
-		Secrets: []string{testSecret},
+		Secrets: []string{testSecret}, Limits: noLimits,
 	}
 	for _, c := range change {
 		c(h)

@@ -248,7 +248,8 @@ func TestAbsoluteLimitHoldsForEverybody(t *testing.T) {
 	h.setDefaults()
 	const now = int64(1_000_000)
 	for _, r := range []*Record{
-		{Ends: now + 1, Seen: now, open: new(Session)}, {Ends: now, Seen: now, open: new(Session)},
+		{Ends: now + 1, Seen: now, open: new(Session)},
+		{Ends: now, Seen: now, open: new(Session)},
 		{Ends: now, Seen: now, open: &Session{remembered: true}},
 	} {
 		if got, want := h.ended(r, now), now >= r.Ends; got != want {
