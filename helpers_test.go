@@ -190,6 +190,8 @@ func (g *gateway) serveTo(r *http.Request, next caddyhttp.HandlerFunc) outcome {
 	g.t.Helper()
 	o := outcome{ResponseRecorder: httptest.NewRecorder(), repl: caddy.NewReplacer()}
 	r = caddyhttp.PrepareRequest(r, o.repl, o.ResponseRecorder, nil)
+	client, _, _ := net.SplitHostPort(r.RemoteAddr)
+	caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, client)
 	err := g.ServeHTTP(o.ResponseRecorder, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		o.upstream = r
 		return next(w, r)
