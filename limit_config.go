@@ -87,10 +87,10 @@ func parseRate(text string) (r rate, err error) {
 		return r, fmt.Errorf("%q is not a number and a duration", text)
 	}
 	if r.count, err = strconv.Atoi(count); err != nil || r.count <= 0 || r.count > maxCount {
-		return r, fmt.Errorf("%q has no number from 1 to %d before the stroke", text, maxCount)
+		return r, fmt.Errorf("%q has no number from 1 to %d before the slash", text, maxCount)
 	}
 	if r.per, err = caddy.ParseDuration(per); err != nil || r.per < minPeriod || r.per > maxPeriod {
-		return r, fmt.Errorf("%q has no duration from 1s to 30d behind the stroke", text)
+		return r, fmt.Errorf("%q has no duration from 1s to 30d behind the slash", text)
 	}
 	return r, nil
 }
@@ -114,16 +114,23 @@ const writeRate = "write how often within which time: 3/15m"
 
 func (h *Handler) checkLimits() *problem {
 	l := &h.Limits
-	for line, texts := range map[string][]string{
-		"limit.send.account": l.Send.Account, "limit.send.client": l.Send.Client, "limit.send.total": l.Send.Total,
-		"limit.verify.account": l.Verify.Account, "limit.verify.client": l.Verify.Client, "limit.verify.total": l.Verify.Total,
+	for _, set := range []struct {
+		line  string
+		texts []string
+	}{
+		{"limit.send.account", l.Send.Account},
+		{"limit.send.client", l.Send.Client},
+		{"limit.send.total", l.Send.Total},
+		{"limit.verify.account", l.Verify.Account},
+		{"limit.verify.client", l.Verify.Client},
+		{"limit.verify.total", l.Verify.Total},
 	} {
-		_, err := parseRates(texts)
+		_, err := parseRates(set.texts)
 		switch {
 		case err != nil:
-			return &problem{line, err.Error(), writeRate}
-		case l.Off && len(texts) > 0:
-			return &problem{line, "stands beside limit off, which lifts all limits", "keep one of the two lines"}
+			return &problem{set.line, err.Error(), writeRate}
+		case l.Off && len(set.texts) > 0:
+			return &problem{set.line, "stands beside limit off, which lifts all limits", "keep one of the two lines"}
 		}
 	}
 	switch {
