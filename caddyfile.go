@@ -41,6 +41,10 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //		verify      { … }
 //		session     { … }
 //		store       <backend> { … }
+//		limit       send|verify account|client|total <n>/<duration>...
+//		limit       nodes <n>
+//		limit       floor <duration>
+//		limit       off
 //		identity    <header> <field>
 //		forward     bearer|user_claims
 //	}
@@ -84,6 +88,7 @@ func (h *Handler) parseLines(d *caddyfile.Dispenser, at places) error {
 		"verify":   func(d *caddyfile.Dispenser) error { at.note("verify", d); return h.Verify.parse(d, at) },
 		"session":  func(d *caddyfile.Dispenser) error { at.note("session", d); return h.Session.parse(d, at) },
 		"store":    func(d *caddyfile.Dispenser) error { at.note("store", d); return h.parseStore(d) },
+		"limit":    repeated(func(d *caddyfile.Dispenser) error { return h.Limits.parse(d, at) }),
 		"identity": repeated(func(d *caddyfile.Dispenser) error { at.note("identity", d); return h.parseIdentity(d, at) }),
 		"forward":  func(d *caddyfile.Dispenser) error { at.note("forward", d); return list(d, &h.Forward) },
 	})

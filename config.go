@@ -192,6 +192,7 @@ func (h *Handler) setDefaults() {
 	h.Session.MaxPerCustomer = cmp.Or(h.Session.MaxPerCustomer, 10)
 	h.Session.ControlHeader = headerName(h.Session.ControlHeader)
 	h.Session.Cookie.setDefaults()
+	h.Limits.setDefaults()
 	if h.Identity == nil {
 		h.Identity = []Identity{{Header: "Kibo-Account-Id", Field: "account_id"}}
 	}

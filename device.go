@@ -1,10 +1,13 @@
 package kiboauth
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,22 +22,51 @@ const (
 // meetDevice finds out by what the browser is known, or makes it known from now
 // on. That is no credential: it opens nothing, belongs to the browser and not
 // to the customer, and outlives sign-outs. All that it does is to let Kibo see
-// that this device has been used before. Two such cookies with different
-// values are none.
+// that this device has been used before, and to spare customers on it the
+// limits that strangers can fill; for that a proof goes behind it once somebody
+// has signed in. Two such cookies with different values are none.
 func (a *attempt) meetDevice(brought string) {
-	if a.h.Login.Fingerprint != "" {
+	if a.h.Login.Fingerprint != "" && a.h.limits == nil {
 		return // nobody looks at it
 	}
-	if a.device, a.known = brought, isDevice(brought); a.known {
+	device, proof, _ := strings.Cut(brought, ".")
+	if a.known = isDevice(device); a.known {
+		a.device, a.proof = device, proof
 		return
 	}
 	var random [32]byte
 	rand.Read(random[:]) // never fails: crypto/rand ends the process instead
 	a.device = base64.RawURLEncoding.EncodeToString(random[:])
-	a.h.setDevice(a.w, a.device)
+	if a.h.Login.Fingerprint == "" { // else nobody looks at it before there is a proof
+		a.h.setDevice(a.w, a.device)
+	}
 }
 
+// keepDevice keeps a device known for another while after an account has signed
+// in on it, with the proof of that.
+func (a *attempt) keepDevice(ctx context.Context, email string) {
+	h := a.h
+	if h.limits != nil {
+		if keys, err := h.keyring.ready(ctx); err == nil {
+			h.setDevice(a.w, a.device+"."+deviceProof(keys[0].limit, h.realm, a.device, email))
+			return
+		}
+	}
+	if a.known && h.Login.Fingerprint == "" {
+		h.setDevice(a.w, a.device)
+	}
+}
+
+// deviceProof shows that an account has signed in on a device. It cannot be
+// made without the gateway's secret, nor moved to another account.
+func deviceProof(key []byte, realm, device, email string) string {
+	return base64.RawURLEncoding.EncodeToString(keyedHash(key, "device", realm, device, email))
+}
+
+// setDevice takes the place of what the same answer has set before.
 func (h *Handler) setDevice(w http.ResponseWriter, device string) {
+	header := w.Header()
+	header["Set-Cookie"] = slices.DeleteFunc(header["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, h.cookies.device+"=") })
 	http.SetCookie(w, h.Session.Cookie.cookie(h.cookies.device, device, deviceLife))
 }
 

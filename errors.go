@@ -36,6 +36,9 @@ var (
 	errBadPassword  = errors.New("password that nobody can have")
 	errNotSent      = errors.New("kibo sends no further code")
 	errTooSoon      = errors.New("asked again too soon")
+	errOverLimit    = errors.New("over a limit")
+	errOverTotal    = errors.New("too many codes are sent in total")
+	errCrowded      = errors.New("too many tries wait already")
 )
 
 // tooSoon is errTooSoon with the time to wait.
@@ -43,6 +46,15 @@ type tooSoon struct{ wait time.Duration }
 
 func (*tooSoon) Error() string { return errTooSoon.Error() }
 func (*tooSoon) Unwrap() error { return errTooSoon }
+
+// overLimit is errOverLimit with whose limit that is, and the time to wait.
+type overLimit struct {
+	scope string // account, client or total
+	wait  time.Duration
+}
+
+func (*overLimit) Error() string { return errOverLimit.Error() }
+func (*overLimit) Unwrap() error { return errOverLimit }
 
 // An answer is what a customer gets for an error: a status, a stable code for
 // scripts, and words that say what happened and what to do.
@@ -79,6 +91,9 @@ var answers = []struct {
 	{kibo.ErrRejected, rejected},
 	{errBadPassword, rejected},
 	{errTooSoon, limited},
+	{errOverTotal, unavailable}, // before what it wraps
+	{errOverLimit, limited},
+	{errCrowded, unavailable},
 	{ErrNoSession, answer{401, "no_session", "Please sign in", "This page is for customers who have signed in.", noticeNone}},
 	{kibo.ErrLimited, limited},
 	{errInsecure, answer{503, "unavailable", "Sign-in is not set up for this address", "The shop's operator must remove the insecure option.", noticeUnavailable}},
@@ -113,6 +128,9 @@ func waitFor(err error, status int) time.Duration {
 	}
 	if soon, ok := errors.AsType[*tooSoon](err); ok {
 		return soon.wait
+	}
+	if over, ok := errors.AsType[*overLimit](err); ok {
+		return over.wait
 	}
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		return retryLater
@@ -186,6 +204,7 @@ func (h *Handler) report(err error, a answer) {
 	switch {
 	case errors.Is(err, errTryLater): // reported when it failed
 	case errors.Is(err, errTooSoon): // a customer in a hurry
+	case errors.Is(err, errOverLimit) && !errors.Is(err, errOverTotal): // logged with the account
 	case a.status == http.StatusInternalServerError, errors.Is(err, errInsecure), errors.Is(err, errBadTicket):
 		h.log.Error("cannot answer", append(fields, zap.Error(err))...)
 	case a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:

@@ -98,8 +98,12 @@ func (a *attempt) passwordKey(p *pending) string {
 // on when the browser is gone, since a code works only once.
 func (a *attempt) exchange(own credentials, p *pending, key string, call exchangeCall) error {
 	ctx := a.r.Context()
+	who, err := a.visitor(ctx, p.Email)
+	if err != nil {
+		return a.fail(err)
+	}
 	select {
-	case done := <-a.h.shared.exchanges.DoChan(key, detached(a.h, a.flight(p, call))):
+	case done := <-a.h.shared.exchanges.DoChan(key, detached(a.h, a.flight(who, p, call))):
 		if second, ok := errors.AsType[*secondFactor](done.Err); ok {
 			return a.askSecond(p, second.userID)
 		}
@@ -109,21 +113,36 @@ func (a *attempt) exchange(own credentials, p *pending, key string, call exchang
 		in := done.Val.(*signedIn)
 		a.endBefore(ctx, own)
 		a.h.makeRoom(ctx, in)
-		return a.welcome(in)
+		return a.welcome(in, p.Email)
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-func (a *attempt) flight(p *pending, call exchangeCall) func(context.Context) (*signedIn, error) {
+// flight counts, makes the call, and makes the session. What is shared is
+// counted once.
+func (a *attempt) flight(who *visitor, p *pending, call exchangeCall) func(context.Context) (*signedIn, error) {
 	h, remember, assurance := a.h, p.Remember || a.form.Remember, p.assurance()
 	return func(ctx context.Context) (*signedIn, error) {
-		ticket, err := call(ctx)
+		back, err := h.limits.guess(ctx, who, h.log)
 		if err != nil {
+			h.reportLimit("sign-in refused by a limit", who, err)
 			return nil, err
 		}
-		return h.begin(ctx, ticket, remember, assurance)
+		in, err := h.trade(ctx, call, remember, assurance)
+		if !failedGuess(err) {
+			back.do(ctx)
+		}
+		return in, err
 	}
+}
+
+func (h *Handler) trade(ctx context.Context, call exchangeCall, remember bool, assurance string) (*signedIn, error) {
+	ticket, err := call(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.begin(ctx, ticket, remember, assurance)
 }
 
 // endBefore ends the session that this browser had (OWASP ASVS 7.2.4).

@@ -90,7 +90,10 @@ func (g *gateway) answerKibo(w http.ResponseWriter, r *http.Request) {
 	g.sim.ServeHTTP(w, r)
 }
 
-// newGateway provisions a handler with the defaults, as changed.
+// noLimits is for tests that are not about limits.
+var noLimits = Limits{Off: true, Floor: -1}
+
+// newGateway provisions a handler with the defaults, but for limits, as changed.
 func newGateway(t testing.TB, change ...func(*Handler)) *gateway {
 	t.Helper()
 	g := &gateway{t: t, codes: make(chan string, 1000)}
@@ -106,7 +109,7 @@ func (g *gateway) provision(change ...func(*Handler)) *Handler {
 	g.t.Helper()
 	h := &Handler{
 		APIHost: g.kibo.URL, AuthHost: g.kibo.URL, ClientID: kibosim.ClientID, SharedSecret: kibosim.SharedSecret,
-		Secrets: []string{testSecret},
+		Secrets: []string{testSecret}, Limits: noLimits,
 	}
 	for _, c := range change {
 		c(h)
@@ -187,6 +190,8 @@ func (g *gateway) serveTo(r *http.Request, next caddyhttp.HandlerFunc) outcome {
 	g.t.Helper()
 	o := outcome{ResponseRecorder: httptest.NewRecorder(), repl: caddy.NewReplacer()}
 	r = caddyhttp.PrepareRequest(r, o.repl, o.ResponseRecorder, nil)
+	client, _, _ := net.SplitHostPort(r.RemoteAddr)
+	caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, client)
 	err := g.ServeHTTP(o.ResponseRecorder, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		o.upstream = r
 		return next(w, r)

@@ -42,6 +42,7 @@ type masterKey struct {
 	id      [4]byte     // names the key in what it has sealed; says nothing about it
 	pending cipher.AEAD // for sign-ins under way
 	session []byte      // makes, with a session ID, the key of one session
+	limit   []byte      // hides who is counted, and proves devices
 }
 
 // newKeyring derives keys from configured secrets. Without any, the gateway's
@@ -73,6 +74,7 @@ const (
 	pendingUse = "caddy-kibo-auth pending sign-in v1"
 	sessionUse = "caddy-kibo-auth session v1"
 	keyIDUse   = "caddy-kibo-auth key id v1"
+	limitUse   = "caddy-kibo-auth limits v1"
 )
 
 func newMasterKey(secret string) (*masterKey, error) {
@@ -87,6 +89,9 @@ func newMasterKey(secret string) (*masterKey, error) {
 		return nil, err
 	}
 	if key.pending, err = newSeal(pending); err != nil {
+		return nil, err
+	}
+	if key.limit, err = deriveKey([]byte(secret), limitUse); err != nil {
 		return nil, err
 	}
 	key.session, err = deriveKey([]byte(secret), sessionUse)

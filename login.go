@@ -26,8 +26,10 @@ type attempt struct {
 	form    *loginform.Form
 	pending *pending // nil in the first step
 	json    bool
-	device  string // by which the browser is known; "": nobody wants to know
+	arrived time.Time
+	device  string // by which the browser is known
 	known   bool   // it brought that itself
+	proof   string // and this, that an account has signed in on it
 }
 
 // login answers what comes to a login path, as far as it is a sign-in. What is
@@ -43,6 +45,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, own credentials)
 	default:
 		return false, nil
 	}
+	arrived := time.Now()
 	fields := h.form
 	fields.CodeAlone = own.login.seen // later steps need not say the address
 	form, ok, err := loginform.Read(r, fields)
@@ -54,7 +57,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, own credentials)
 	case !ok:
 		return false, nil
 	}
-	a := &attempt{h: h, w: w, r: r, form: form, json: form.JSON || wantsJSON(r)}
+	a := &attempt{h: h, w: w, r: r, form: form, json: form.JSON || wantsJSON(r), arrived: arrived}
 	return true, a.serve(own)
 }
 
@@ -115,6 +118,7 @@ func (a *attempt) serve(own credentials) error {
 		return a.fail(errBadAddress)
 	}
 	a.meetDevice(own.device.value)
+	a.noticeCrowd()
 	switch {
 	case form.Resend:
 		return a.resend(own)
@@ -151,20 +155,28 @@ func isLoopback(r *http.Request) bool {
 }
 
 // sendCode begins a sign-in. The answer neither waits for Kibo's nor depends
-// on it, so that words and time are the same for every address; only Kibo
-// being out of reach altogether is told.
+// on it, nor on the limits of this account and client, so that words and time
+// are the same for every address; only Kibo being out of reach altogether is
+// told, and that too many codes are sent in total.
 func (a *attempt) sendCode() error {
 	h, ctx := a.h, a.r.Context()
 	if err := h.kibo.Ready(ctx); err != nil {
 		return a.fail(err)
 	}
 	p := a.newPending(factorCode)
+	back, send, err := a.mayMail(ctx, p.Email, false)
+	if err != nil {
+		return a.fail(err)
+	}
 	if err := h.keep(ctx, a.w, p); err != nil {
+		back.do(ctx)
 		return a.fail(err)
 	}
 	a.pending = p
-	request := kibo.CodeRequest{Email: p.Email, ClientIP: clientIP(a.r)}
-	go h.requestCode(context.WithoutCancel(ctx), request)
+	if send {
+		request := kibo.CodeRequest{Email: p.Email, ClientIP: clientIP(a.r)}
+		go h.requestCode(context.WithoutCancel(ctx), request, back)
+	}
 	return a.codeSent(stepCode)
 }
 
@@ -183,8 +195,12 @@ func (a *attempt) newPending(first string) *pending {
 }
 
 // requestCode asks Kibo to send a code. The client bounds how many calls wait.
-func (h *Handler) requestCode(ctx context.Context, request kibo.CodeRequest) {
+// What Kibo was in no state to send does not count.
+func (h *Handler) requestCode(ctx context.Context, request kibo.CodeRequest, back undo) {
 	if err := h.kibo.RequestCode(ctx, request); err != nil {
+		if !errors.Is(err, kibo.ErrRejected) {
+			back.do(ctx)
+		}
 		if said, ok := errors.AsType[*kibo.Error](err); ok {
 			h.log.Warn("no code was sent", kiboFields(said)...)
 			return
@@ -211,13 +227,11 @@ func (a *attempt) returnTo() string {
 }
 
 // welcome hands over the session and sends the customer on.
-func (a *attempt) welcome(in *signedIn) error {
+func (a *attempt) welcome(in *signedIn, email string) error {
 	h := a.h
 	h.setSession(a.w, in.id, in.session)
 	h.clearCookie(a.w, h.cookies.login)
-	if a.known { // for another while
-		h.setDevice(a.w, a.device)
-	}
+	a.keepDevice(a.r.Context(), email)
 	target := a.returnTo()
 	if target == "" {
 		target = h.Login.Success
@@ -233,6 +247,9 @@ func (a *attempt) welcome(in *signedIn) error {
 func (a *attempt) fail(err error) error {
 	h := a.h
 	answer, wait := answerTo(err)
+	if answer == rejected {
+		a.rest()
+	}
 	if !a.json && answer.notice == noticeNone { // no matter of the form
 		return h.refuse(a.w, a.r, err)
 	}

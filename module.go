@@ -78,6 +78,8 @@ type Handler struct {
 	Session SessionConfig `json:"session,omitzero"`
 	// StoreRaw is where sessions are kept. Default: memory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.kibo_auth.stores inline_key=backend"`
+	// Limits bound how often codes are sent and tried. Default: see Limits.
+	Limits Limits `json:"limits,omitzero"`
 	// Identity are the headers that tell the upstream who is asking.
 	// Default: Kibo-Account-Id with the account_id.
 	Identity []Identity `json:"identity,omitempty"`
@@ -103,6 +105,7 @@ type Handler struct {
 	cookies   cookieNames
 	keyring   *keyring
 	origins   *http.CrossOriginProtection
+	limits    *limits // nil: off
 	headers   []boundHeader
 	reserved  reserved
 	pooled    []any // keys to give back to the pool
@@ -129,11 +132,12 @@ type shared struct {
 	exchanges singleflight.Group // by pending sign-in and code, or by keyed hash
 	resends   cooldown           // by user
 	secret    [32]byte           // keys those hashes
+	counts    *counts
 	watch     *watch
 }
 
 func newShared() *shared {
-	s := &shared{watch: newWatch()}
+	s := &shared{counts: newCounts(), watch: newWatch()}
 	rand.Read(s.secret[:])
 	return s
 }
@@ -346,6 +350,10 @@ func (h *Handler) provisionStore(ctx caddy.Context) error {
 			"store", "sessions in a store that several gateways share need a secret that all of them have",
 			"make one with: caddy kibo-auth keygen, and add on every gateway: secret {file./run/secrets/kibo_auth}",
 		}
+	}
+	counters, _ := store.(Counters)
+	if h.limits, err = newLimits(h.Limits, h.realm, h.shared.counts, counters); err != nil {
+		return fmt.Errorf("making the limits: %w", err)
 	}
 	h.sessions = newSessions(store.(Store), h.keyring, h.realm)
 	h.shared.watch.join(h)

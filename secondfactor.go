@@ -28,6 +28,7 @@ func (a *attempt) askSecond(first *pending, userID string) error {
 		return a.fail(err)
 	}
 	a.pending = &p
+	a.rest()
 	if a.json {
 		return writeJSON(a.w, http.StatusOK, "application/json", map[string]string{"status": "second_step"})
 	}
@@ -81,10 +82,18 @@ func (a *attempt) resendSecond(p *pending) error {
 	if wait := h.shared.resends.take(p.UserID, now); wait > 0 {
 		return &tooSoon{wait}
 	}
-	err := h.kibo.RequestSecondFactor(ctx, kibo.SecondFactorRequest{UserID: p.UserID, ClientIP: clientIP(a.r)})
-	if errors.Is(err, kibo.ErrRejected) {
+	back, send, err := a.mayMail(ctx, p.Email, true)
+	if err != nil {
+		return err
+	}
+	if send {
+		err = h.kibo.RequestSecondFactor(ctx, kibo.SecondFactorRequest{UserID: p.UserID, ClientIP: clientIP(a.r)})
+	}
+	switch {
+	case errors.Is(err, kibo.ErrRejected):
 		return fmt.Errorf("%w: %w", errNotSent, err)
-	} else if err != nil {
+	case err != nil:
+		back.do(ctx)
 		return err
 	}
 	p.Resent = now.UnixMilli()

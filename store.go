@@ -5,6 +5,8 @@ import (
 	"errors"
 	"iter"
 	"time"
+
+	"github.com/throttled/throttled/v2"
 )
 
 // What a caller can do about a store's error decides which of these it wraps.
@@ -122,4 +124,13 @@ type Locker interface {
 	// held until unlock, however long that takes, or for some seconds after
 	// the process has died. Who has waited loads the record again.
 	Lock(ctx context.Context, key Key) (unlock func(), err error)
+}
+
+// A Counters is a Store that several gateways share and that also counts for
+// all of them: how often codes are sent and tried. Keys are 24 characters of
+// base64url that tell nothing; a counter is one number, of which both changes
+// are atomic, and which goes by itself when its time has passed. If the store
+// cannot answer soon, each gateway counts by itself for a while.
+type Counters interface {
+	throttled.GCRAStoreCtx
 }

@@ -52,6 +52,7 @@ type world struct {
 // A setup is what a test changes of the configuration.
 type setup struct {
 	gateway string // further lines of the kibo_auth block; KIBO is Kibo's URL
+	limits  string // limit lines; default: none that a test could reach
 	servers string // further lines of the global "servers" option
 	site    string // further lines of the site
 	admin   string // where Caddy's admin endpoint listens; default: off
@@ -122,6 +123,7 @@ http://%[3]s {
 	kibo_auth %[5]s {
 		client %[7]s %[8]s
 		auth_host %[5]s
+		%[15]s
 		%[9]s
 	}
 	%[10]s
@@ -133,7 +135,7 @@ http://%[4]s {
 	reverse_proxy %[12]s
 }
 `, strconv.Quote(w.dir), strconv.Quote(logFile), ":"+port(w.addr), ":"+port(w.stock), w.kibo.url(), w.setup.site,
-		kibosim.ClientID, kibosim.SharedSecret, strings.ReplaceAll(w.setup.gateway, "KIBO", w.kibo.url()), last, w.reloads, w.shop.addr(), w.setup.servers, cmp.Or(w.setup.admin, "off"))
+		kibosim.ClientID, kibosim.SharedSecret, strings.ReplaceAll(w.setup.gateway, "KIBO", w.kibo.url()), last, w.reloads, w.shop.addr(), w.setup.servers, cmp.Or(w.setup.admin, "off"), cmp.Or(w.setup.limits, "limit off\n\t\tlimit floor 0s"))
 }
 
 func port(addr string) string {

@@ -71,6 +71,8 @@ func everything(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	unlock()
+	guess(t, limiter(t, s, 2), "everything", false)
+	guess(t, limiter(t, s, 2), "everything", false)
 	if err := s.Delete(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@
 //	kibo:{K}:s    hash    the record: v version, c customer, t created, n seen,
 //	                      e ends, i idle, b the sealed session
 //	kibo:{K}:l    string  who holds the session's lock
+//	kibo:{l:H}:g  string  a counter of the limits; H is a keyed hash that tells nothing
 //	kibo:{c:H}:idx zset   keys of a customer's sessions by their end; H is
 //	                      SHA-256 of the customer in base64url
 //
@@ -29,7 +30,7 @@
 //
 // The rights that an ACL user needs, with the default prefix:
 //
-//	ACL SETUSER gateway on >secret resetkeys ~kibo:* resetchannels -@all +ping +info +role +select +client|tracking +client|setname +cluster|slots +cluster|shards +asking +eval +evalsha +hmget +hget +hset +exists +del +get +set +pexpire +pexpireat +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +scan
+//	ACL SETUSER gateway on >secret resetkeys ~kibo:* resetchannels -@all +ping +info +role +select +client|tracking +client|setname +cluster|slots +cluster|shards +asking +time +eval +evalsha +hmget +hget +hset +exists +del +get +set +pexpire +pexpireat +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +scan
 //
 // and those at the Sentinels, if they have users at all:
 //

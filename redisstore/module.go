@@ -189,6 +189,7 @@ var (
 	_ kiboauth.Store        = (*Store)(nil)
 	_ kiboauth.Cacher       = (*Store)(nil)
 	_ kiboauth.Locker       = (*Store)(nil)
+	_ kiboauth.Counters     = (*Store)(nil)
 	_ caddy.Provisioner     = (*Store)(nil)
 	_ caddy.CleanerUpper    = (*Store)(nil)
 	_ caddyfile.Unmarshaler = (*Store)(nil)

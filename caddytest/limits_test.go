@@ -1,0 +1,89 @@
+package caddytest
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// behind are the options of a Caddy behind a proxy on this machine.
+const behind = "trusted_proxies static 127.0.0.1/32"
+
+func by(ip string) tweak { return header("X-Forwarded-For", ip) }
+
+// TestMailBomb: the defaults of a real Caddy keep a customer's mailbox from
+// being flooded, and nobody sees that they do.
+func TestMailBomb(t *testing.T) {
+	w := start(t, setup{limits: "limit floor 0s", servers: behind})
+	var first string
+	for i := range 30 {
+		ip := fmt.Sprintf("198.51.100.%d", i/2) // each twice
+		r := w.browser().post("/login", url.Values{"email": {jane}}, asPage, by(ip))
+		if first == "" {
+			first = summary(r)
+		}
+		if got := summary(r); r.status != http.StatusOK || got != first {
+			t.Errorf("post %d is answered\n%s\nand the first\n%s", i, got, first)
+		}
+	}
+	eventually(t, "ten mails", func() bool { return w.sim.Calls("otp/request") == 10 })
+}
+
+// TestGuessingThroughReloads: five wrong codes are what there is, and neither
+// another address of the network, nor a reload, nor the right code helps.
+func TestGuessingThroughReloads(t *testing.T) {
+	w := start(t, setup{limits: "limit floor 0s", servers: behind})
+	b := w.browser().withoutKeepAlive() // which a reload may cut
+	b.post("/login", url.Values{"email": {jane}}, asPage, by("2001:db8::1"))
+	code := w.code(jane)
+	form := url.Values{"email": {jane}, "otpCode": {wrongCode(code)}}
+	for i := range 12 {
+		if i%4 == 0 {
+			w.reload()
+		}
+		r := b.post("/login", form, asPage, by(fmt.Sprintf("2001:db8::%d", i)))
+		if want := map[bool]int{true: http.StatusUnauthorized, false: http.StatusTooManyRequests}[i < 5]; r.status != want {
+			t.Errorf("guess %d: %d, want %d", i, r.status, want)
+		}
+	}
+	form.Set("otpCode", code)
+	r := b.post("/login", form, asPage, by("2001:db8::1"))
+	if r.status != http.StatusTooManyRequests || r.header.Get("Retry-After") == "" {
+		t.Errorf("the right code: %d, Retry-After %q", r.status, r.header.Get("Retry-After"))
+	}
+	b.post("/login", url.Values{"email": {jane}}, asPage, by("192.0.2.1"))
+	form.Set("otpCode", w.code(jane)) // Kibo takes three tries at one code
+	if r = b.post("/login", form, asPage, by("192.0.2.1")); r.status != http.StatusSeeOther {
+		t.Errorf("and from elsewhere: %d, want 303", r.status)
+	}
+}
+
+// TestOneAddressForAll: a proxy that Caddy was not told to trust shows in the log.
+func TestOneAddressForAll(t *testing.T) {
+	w := start(t, setup{limits: "limit floor 0s"})
+	const says = "set trusted_proxies"
+	before := strings.Count(readFile(t, logFile), says)
+	for i := range 60 {
+		w.browser().post("/login", url.Values{"email": {fmt.Sprint(i, "@example.com")}}, asPage, by("192.0.2.1"))
+	}
+	if n := strings.Count(readFile(t, logFile), says) - before; n != 1 {
+		t.Errorf("%d warnings, want 1", n)
+	}
+}
+
+// TestRefusalsTakeTheSameTime: with the default floor.
+func TestRefusalsTakeTheSameTime(t *testing.T) {
+	w := start(t, setup{limits: "limit send client 100/1m"})
+	for _, email := range []string{jane, "nobody@example.com", "locked@example.com"} {
+		b := w.browser()
+		b.post("/login", url.Values{"email": {email}}, asPage)
+		began := time.Now()
+		r := b.post("/login", url.Values{"email": {email}, "otpCode": {"111111"}}, asPage)
+		if took := time.Since(began); r.status != http.StatusUnauthorized || took < 600*time.Millisecond {
+			t.Errorf("%s: %d after %s, want 401 after 600ms", email, r.status, took)
+		}
+	}
+}

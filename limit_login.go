@@ -1,0 +1,83 @@
+package kiboauth
+
+import (
+	"context"
+	"crypto/hmac"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// visitor finds out who it is that wants something of an account. Without the
+// gateway's secret nobody can tell, and nothing is let through.
+func (a *attempt) visitor(ctx context.Context, email string) (*visitor, error) {
+	v := &visitor{account: email, client: network(clientIP(a.r))}
+	if a.h.limits == nil {
+		return v, nil
+	}
+	keys, err := a.h.keyring.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v.key = keys[0].limit
+	for _, key := range keys {
+		if a.known && hmac.Equal([]byte(a.proof), []byte(deviceProof(key.limit, a.h.realm, a.device, email))) {
+			v.device = a.device
+		}
+	}
+	return v, nil
+}
+
+// mayMail asks the limits whether a code may be mailed. If send is false, the
+// answer must look as if it had been; back is to be called when Kibo could not
+// mail it. The error says that the post must be refused.
+func (a *attempt) mayMail(ctx context.Context, email string, again bool) (back undo, send bool, err error) {
+	who, err := a.visitor(ctx, email)
+	if err != nil {
+		return nil, false, err
+	}
+	back, err = a.h.limits.mail(ctx, who, again)
+	over, ok := errors.AsType[*overLimit](err)
+	switch {
+	case ok && over.scope == scopeTotal:
+		return nil, false, fmt.Errorf("%w: %w", errOverTotal, err)
+	case ok:
+		a.h.reportLimit("no code was sent", who, err)
+		return nil, false, nil
+	}
+	return back, err == nil, err
+}
+
+// reportLimit logs what a limit has kept from happening, and whose that was.
+func (h *Handler) reportLimit(what string, who *visitor, err error) {
+	if over, ok := errors.AsType[*overLimit](err); ok {
+		h.log.Info(what, zap.String("limit", over.scope), zap.String("account_hash", who.hash()), zap.Bool("known_device", who.device != ""))
+	}
+}
+
+// rest waits until the post has taken as long as any that is refused, so that
+// time does not tell why, nor which addresses there are.
+func (a *attempt) rest() {
+	wait := time.Until(a.arrived.Add(time.Duration(a.h.Limits.Floor)))
+	if wait <= 0 {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-a.r.Context().Done():
+	}
+}
+
+// noticeCrowd warns when a proxy hides the clients' addresses.
+func (a *attempt) noticeCrowd() {
+	peer, _, _ := net.SplitHostPort(a.r.RemoteAddr) // "" is nobody's address
+	if a.h.shared.counts.crowd.sees(clientIP(a.r), peer, a.r.Header.Get("X-Forwarded-For") != "") {
+		a.h.log.Warn("all sign-ins seem to come from one address, and share its limits; set trusted_proxies to the proxy in front of Caddy",
+			zap.String("client", peer))
+	}
+}
