@@ -145,29 +145,29 @@ type spot struct {
 	subject []string
 }
 
-func (c *budget) clientSpots(v *visitor) (all []spot) {
+func (b *budget) clientSpots(v *visitor) (all []spot) {
 	if v.device != "" {
 		return nil // which strangers of the same network could fill
 	}
-	for _, c := range c.client {
+	for _, c := range b.client {
 		all = append(all, spot{c, clients, scopeClient, []string{v.client}})
 	}
 	return all
 }
 
-func (c *budget) totalSpots(v *visitor) (all []spot) {
+func (b *budget) totalSpots(v *visitor) (all []spot) {
 	who := "strangers"
 	if v.device != "" {
 		who = "devices"
 	}
-	for _, c := range c.total {
+	for _, c := range b.total {
 		all = append(all, spot{c, totals, scopeTotal, []string{who}})
 	}
 	return all
 }
 
-func (c *budget) accountSpots(v *visitor) (all []spot) {
-	for _, c := range c.account {
+func (b *budget) accountSpots(v *visitor) (all []spot) {
+	for _, c := range b.account {
 		all = append(all, accountSpot(c, v, c.rate.per < ceilingFrom))
 	}
 	return all

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -100,6 +102,24 @@ func TestGivingBackLeavesNoCredit(t *testing.T) {
 				t.Errorf("given back after %s: %d guesses, want 5", later, got)
 			}
 			time.Sleep(24 * time.Hour)
+		}
+	})
+}
+
+// Customers who sign in well slow nobody down.
+func TestSuccessesDoNotFillTheTotal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimits(t, newCounts(), nil, func(set *Limits) { set.Verify.Total = []string{"1/24h"} })
+		start := time.Now()
+		for range 10 {
+			back, err := l.guess(t.Context(), from("192.0.2.1", ""), zap.NewNop())
+			if err != nil {
+				t.Fatal(err)
+			}
+			back.do(t.Context())
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("ten good sign-ins are slowed by %s", took)
 		}
 	})
 }
@@ -302,6 +322,9 @@ type failingCounters struct {
 
 func (f *failingCounters) GetWithTime(ctx context.Context, key string) (int64, time.Time, error) {
 	f.calls.Add(1)
+	if ctx.Err() != nil {
+		return 0, time.Time{}, ctx.Err()
+	}
 	if f.hang.Load() {
 		<-ctx.Done()
 		return 0, time.Time{}, ctx.Err()
@@ -319,6 +342,53 @@ func TestGuessingAtTwoGateways(t *testing.T) {
 	v := from("192.0.2.1", "")
 	if x, y := a.guesses(t, v, 3), b.guesses(t, v, 3); x != 3 || y != 2 {
 		t.Errorf("%d and %d guesses, want 3 and 2", x, y)
+	}
+}
+
+// slowCounters are some way off, so that others come in between.
+type slowCounters struct{ *shelf }
+
+func (s slowCounters) GetWithTime(ctx context.Context, key string) (int64, time.Time, error) {
+	value, now, err := s.shelf.GetWithTime(ctx, key)
+	for range 100 {
+		runtime.Gosched()
+	}
+	return value, now, err
+}
+
+// Customers who sign in at once, and share the counter of the total, do not get
+// in each other's way, which would look as if the store did not answer.
+func TestManyAtOneCounter(t *testing.T) {
+	l := testLimits(t, newCounts(), slowCounters{newShelf(10000)})
+	var tries sync.WaitGroup
+	for i := range 200 {
+		tries.Go(func() {
+			v := from(fmt.Sprint("192.0.2.", i), "")
+			v.account = fmt.Sprint(i)
+			if _, err := l.guess(t.Context(), v, zap.NewNop()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	tries.Wait()
+	if n := l.here.shelves[totals].order.Len(); n != 0 {
+		t.Errorf("%d counters of this process, want none", n)
+	}
+}
+
+// Gateways of two Kibo sites at one store count apart.
+func TestRealmsCountApart(t *testing.T) {
+	common := newShelf(100)
+	set := Limits{}
+	set.setDefaults()
+	for _, realm := range []string{testRealm, "another"} {
+		l, err := newLimits(set, realm, newCounts(), common)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.guesses(t, from("192.0.2.1", ""), 10); got != 5 {
+			t.Errorf("%s: %d guesses, want 5", realm, got)
+		}
 	}
 }
 
