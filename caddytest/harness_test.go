@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -88,6 +89,20 @@ func (w *world) reload() {
 	if err := caddy.Load(config, true); err != nil {
 		w.t.Fatalf("loading the configuration: %v", err)
 	}
+}
+
+// settle waits until only the newest configuration answers: Caddy cuts some
+// connections that come while the old one leaves.
+func (w *world) settle() {
+	w.t.Helper()
+	fine := 0
+	eventually(w.t, "only the newest configuration answers", func() bool {
+		r, err := w.browser().withoutKeepAlive().try(http.MethodGet, "/login", nil, asPage)
+		if fine++; err != nil || r.header.Get("X-Reload") != strconv.Itoa(w.reloads) {
+			fine = 0
+		}
+		return fine >= 10
+	})
 }
 
 func (w *world) caddyfile() string {

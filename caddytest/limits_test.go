@@ -43,6 +43,7 @@ func TestGuessingThroughReloads(t *testing.T) {
 	for i := range 12 {
 		if i%4 == 0 {
 			w.reload()
+			w.settle()
 		}
 		r := b.post("/login", form, asPage, by(fmt.Sprintf("2001:db8::%d", i)))
 		if want := map[bool]int{true: http.StatusUnauthorized, false: http.StatusTooManyRequests}[i < 5]; r.status != want {

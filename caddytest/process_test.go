@@ -128,6 +128,7 @@ http://:%[2]s {
 	kibo_auth %[4]s {
 		client %[5]s %[6]s
 		auth_host %[4]s
+		limit off
 		%[7]s
 	}
 	reverse_proxy %[8]s
