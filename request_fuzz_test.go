@@ -168,7 +168,7 @@ func received(raw string) *http.Request {
 // checkUnknown looks at a request that has reached the shop.
 func checkUnknown(t *testing.T, asked string, r *http.Request, repl *caddy.Replacer) {
 	t.Helper()
-	if read := path.Clean("/" + strings.ToLower(asked)); (read == "/account" || strings.HasPrefix(read, "/account/")) {
+	if read := path.Clean("/" + strings.ToLower(asked)); read == "/account" || strings.HasPrefix(read, "/account/") {
 		t.Errorf("%q reaches the shop without a session", asked)
 	}
 	_, _ = io.Copy(io.Discard, r.Body) // trailers come at its end
