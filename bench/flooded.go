@@ -48,6 +48,7 @@ const (
 
 // flood posts to /login of one of the sides.
 type flood struct {
+	control *gateway
 	urls    [sides]string
 	to      atomic.Int64 // side
 	clients []*http.Client
@@ -56,8 +57,8 @@ type flood struct {
 	said    [sides][600]atomic.Int64 // answers by status; 0: none came
 }
 
-func newFlood(gateway, control string) *flood {
-	f := &flood{urls: [sides]string{ours: "http://" + gateway + "/login", plain: "http://" + control + "/login"}}
+func newFlood(gate, control *gateway) *flood {
+	f := &flood{control: control, urls: [sides]string{ours: "http://" + gate.addr + "/login", plain: "http://" + control.addr + "/login"}}
 	for i := range floodAddresses {
 		own := &net.TCPAddr{IP: net.IPv4(127, 2, byte(i/250), byte(i%250+1))}
 		f.clients = append(f.clients, &http.Client{
@@ -124,9 +125,18 @@ func (f *flood) answers(to side) string {
 // block is the windows of one block, added up by side, and the two without a
 // flood by themselves: how far they differ is the noise.
 type block struct {
-	by    [sides]sample
-	calm  []sample
-	posts int64
+	by      [sides]sample
+	calm    []sample
+	posts   [sides]int64
+	control time.Duration // CPU time of the control
+}
+
+// perPost is what one post of the flood costs each side in CPU time, in
+// microseconds: the gateway has customers to answer besides.
+func (b *block) perPost() (kiboAuth, control float64) {
+	s := b.by[ours]
+	extra := s.cpu.Seconds()*1e6 - float64(s.requests)*b.by[none].cost()
+	return extra / float64(b.posts[ours]), b.control.Seconds() * 1e6 / float64(b.posts[plain])
 }
 
 // floodRun has customers ask as fast as they can while the flood comes and goes.
@@ -135,14 +145,14 @@ func floodRun(ctx context.Context, o options, p *peers, stdout io.Writer) error 
 	if o.short {
 		blocks, window = blocks[:4], time.Second
 	}
-	o.customers = min(o.customers, 64) // more would use up the limit of codes in total
+	o.customers = min(o.customers, 64)                                      // more would use up the limit of codes in total
 	env := append(slices.Clone(settings[0].env), "BENCH_LIMIT=floor 600ms") // the default, and not off
 	t, control, stop, err := startFlooded(ctx, o, env, p)
 	defer stop()
 	if err != nil {
 		return err
 	}
-	f := newFlood(t.gateway.addr, control.addr)
+	f := newFlood(t.gateway, control)
 	ctx, end := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { f.run(ctx) })
@@ -204,50 +214,68 @@ func (f *flood) takeBlock(ctx context.Context, t *target, window time.Duration) 
 		if _, err := t.load(floodLead); err != nil {
 			return b, err
 		}
-		before := f.sent.Load()
-		s, err := t.slice(window)
-		if err != nil {
+		if err := f.takeWindow(t, to, window, &b); err != nil {
 			return b, err
-		}
-		b.by[to] = b.by[to].add(s)
-		if to == none {
-			b.calm = append(b.calm, s)
-		} else {
-			b.posts += f.sent.Load() - before
 		}
 	}
 	return b, nil
 }
 
-// reportFlood writes a table in Markdown.
+// takeWindow adds one window to its block.
+func (f *flood) takeWindow(t *target, to side, window time.Duration, b *block) error {
+	sent := f.sent.Load()
+	before, err := processTime(f.control.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	s, err := t.slice(window)
+	if err != nil {
+		return err
+	}
+	after, err := processTime(f.control.cmd.Process.Pid)
+	b.by[to] = b.by[to].add(s)
+	b.posts[to] += f.sent.Load() - sent
+	switch to {
+	case none:
+		b.calm = append(b.calm, s)
+	case plain:
+		b.control += after - before
+	}
+	return err
+}
+
+// reportFlood writes tables in Markdown.
 func reportFlood(w io.Writer, f *flood, blocks []block, window time.Duration) {
-	var calm, flooded, control, between []float64
+	var calm, flooded, control, between, ourCost, itsCost []float64
 	var all block
 	for _, b := range blocks {
 		calm = append(calm, b.calm[1].rate()/b.calm[0].rate())
 		flooded = append(flooded, b.by[ours].rate()/b.by[none].rate())
 		control = append(control, b.by[plain].rate()/b.by[none].rate())
 		between = append(between, b.by[ours].rate()/b.by[plain].rate())
+		mine, its := b.perPost()
+		ourCost, itsCost = append(ourCost, mine), append(itsCost, its)
 		for s := range sides {
 			all.by[s] = all.by[s].add(b.by[s])
+			all.posts[s] += b.posts[s]
 		}
-		all.posts += b.posts
 	}
 	whole := estimate(flooded)
-	fmt.Fprintf(w, "\n### Signed in during a flood\n\n%d blocks of %d windows of %s; %.0f posts a second; without a flood %.0f requests/s.\n\n",
-		len(blocks), len(order), window, float64(all.posts)/(all.by[ours].wall+all.by[plain].wall).Seconds(), all.by[none].rate())
+	fmt.Fprintf(w, "\n### Signed in during a flood\n\n%d blocks of %d windows of %s; without a flood %.0f requests/s.\n\n", len(blocks), len(order), window, all.by[none].rate())
 	fmt.Fprintln(w, "| throughput of customers who are signed in | median (95 % interval) | goal |")
 	fmt.Fprintln(w, "|---|---|---|")
-	fmt.Fprintf(w, "| no flood ÷ no flood, later in the block | %s | 1 |\n", estimate(calm))
+	fmt.Fprintf(w, "| no flood ÷ no flood, later ÷ earlier in a block | %s | 1 |\n", estimate(calm))
 	fmt.Fprintf(w, "| **flood of kibo_auth ÷ no flood** | %s | ≥ %.2f: %s |\n", whole, floodGoal, whole.reaches(floodGoal))
 	fmt.Fprintf(w, "| flood of a plain respond 429 on the same core ÷ no flood | %s | – |\n", estimate(control))
 	fmt.Fprintf(w, "| flood of kibo_auth ÷ flood of respond 429 | %s | – |\n\n", estimate(between))
-	fmt.Fprintln(w, "| share of a core | gateway | load, shop, Kibo and flood | everything else |")
-	fmt.Fprintln(w, "|---|---|---|---|")
+	fmt.Fprintln(w, "| | posts/s | CPU of a post, µs | share of a core: gateway | load, shop, Kibo, flood | everything else |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|")
+	costs := [sides]string{none: "–", ours: estimate(ourCost).whole(), plain: estimate(itsCost).whole()}
 	for s, name := range [sides]string{none: "no flood", ours: "flood of kibo_auth", plain: "flood of respond 429, which counts as everything else"} {
 		used := all.by[s]
-		wall := used.wall.Seconds() / 100
-		fmt.Fprintf(w, "| %s | %.0f %% | %.0f %% | %.0f %% |\n", name, used.cpu.Seconds()/wall, used.self.Seconds()/wall, used.others.Seconds()/wall)
+		wall := used.wall.Seconds()
+		fmt.Fprintf(w, "| %s | %.0f | %s | %.0f %% | %.0f %% | %.0f %% |\n", name, float64(all.posts[s])/wall, costs[s],
+			100*used.cpu.Seconds()/wall, 100*used.self.Seconds()/wall, 100*used.others.Seconds()/wall)
 	}
 	fmt.Fprintf(w, "\nAnswers: kibo_auth %s; respond 429 %s.\n", f.answers(ours), f.answers(plain))
 }
