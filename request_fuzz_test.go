@@ -177,6 +177,9 @@ func checkUnknown(t *testing.T, asked string, r *http.Request, repl *caddy.Repla
 			t.Errorf("%q reaches the shop", name)
 		}
 	}
+	if c := r.Header["Connection"]; c != nil && !slices.Equal(c, []string{"Upgrade"}) {
+		t.Errorf("Connection reaches the proxy as %q", c)
+	}
 	for name := range r.Trailer {
 		t.Errorf("the trailer %q reaches the shop", name)
 	}
@@ -199,6 +202,11 @@ func checkAnswer(t *testing.T, raw string, w *httptest.ResponseRecorder) {
 	}
 	if u, err := url.Parse(to); err != nil || u.Host != "" || u.Scheme != "" {
 		t.Errorf("%q is sent to %q: %v", raw, to, err)
+	}
+	if u, err := url.Parse(to); err == nil {
+		if back := u.Query().Get("return_to"); back != "" && urlpath.LocalTarget(back) == "" {
+			t.Errorf("%q shall go on to %q after the sign-in", raw, back)
+		}
 	}
 	for _, c := range w.Result().Cookies() {
 		if c.Name == testNames.session && c.Value != "" {

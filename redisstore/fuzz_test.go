@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -59,7 +60,7 @@ func FuzzReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, types, text string) {
 		messages := reply(t, types, text)
 		if len(messages) == len(fields) || len(messages) == len(listed) { // HMGET answers for each field
-			checkRecord(t, messages, text)
+			checkRecord(t, messages, types, text)
 		}
 		if value, at, ok := counted(messages); ok && (len(messages) != 3 || at.IsZero() || value < -1 && !strings.Contains(text, "-") && types == "") {
 			t.Errorf("%q %q counts as %d at %s", types, text, value, at)
@@ -67,12 +68,15 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-func checkRecord(t *testing.T, messages []rueidis.RedisMessage, text string) {
+func checkRecord(t *testing.T, messages []rueidis.RedisMessage, types, text string) {
 	t.Helper()
 	r, err := record(messages)
 	switch {
 	case errors.Is(err, kiboauth.ErrNoSession):
 	case err != nil:
+		if strings.Contains(err.Error(), "a-secret-in-a-record") {
+			t.Errorf("%q shows what is in a record", err)
+		}
 		for part := range strings.SplitSeq(text, "|") {
 			if len(part) > 12 && strings.Contains(err.Error(), part) {
 				t.Errorf("%q is in %q", part, err)
@@ -81,6 +85,11 @@ func checkRecord(t *testing.T, messages []rueidis.RedisMessage, text string) {
 	case r.Expires() <= now():
 		t.Errorf("%q is taken, and has expired", text)
 	default:
+		for i, part := range strings.Split(text, "|") {
+			if _, err := strconv.ParseInt(part, 10, 64); types == "" && i >= 2 && i <= 5 && err != nil {
+				t.Errorf("%q is taken, and %q is no number", text, part)
+			}
+		}
 		again, err := record(reply(t, "", strings.Join(values(r), "|")))
 		bars := strings.Contains(r.Customer, "|") || slices.Contains(r.Sealed, '|')
 		if !bars && (err != nil || !slices.Equal(values(again), values(r))) {
