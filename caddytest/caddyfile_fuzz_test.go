@@ -1,4 +1,4 @@
-package kiboauth_test
+package caddytest
 
 import (
 	"encoding/json"
@@ -11,8 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
-	_ "github.com/kiboauth/caddy-kibo-auth/filestore"
-	_ "github.com/kiboauth/caddy-kibo-auth/redisstore"
 )
 
 // sharedSecret is what no error about the Caddyfile may show.
@@ -68,7 +66,7 @@ func parsed(text string) (*kiboauth.Handler, error) {
 // goldenLines are the blocks of the adapt tests, less the line that the target
 // writes itself.
 func goldenLines(f *testing.F) (blocks []string) {
-	paths, err := filepath.Glob("caddytest/caddyfile_adapt/*.caddyfiletest")
+	paths, err := filepath.Glob("caddyfile_adapt/*.caddyfiletest")
 	if err != nil || len(paths) == 0 {
 		f.Fatalf("no adapt tests: %v", err)
 	}
