@@ -69,17 +69,31 @@ func TestEveryFieldHasATagOfItsOwn(t *testing.T) {
 	}
 }
 
+// FuzzDecodeSession: what is read is written so that it is read again, has not
+// grown, and is not changed by what a newer gateway adds.
 func FuzzDecodeSession(f *testing.F) {
 	f.Add(fullSession().encode())
 	f.Add([]byte{codecVersion})
+	f.Add([]byte{codecVersion, fieldTags[fieldAccountID], 0, 1, '7'})
+	f.Add([]byte{codecVersion, fieldTags[fieldAccountID], 0, 1, '7', fieldTags[fieldAccountID], 0, 1, '8', tagRetries, 0, 8, 255, 255, 255, 255, 255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := decodeSession(testRealm, b)
 		if err != nil {
+			if s != nil || !errors.Is(err, errCodec) {
+				t.Errorf("%q: decoded %v, %v", b, s, err)
+			}
 			return
+		}
+		if s.AccountID() == "" || len(s.text) > realmLen+len(b) || s.retries > maxRetries || s.stamp != 0 || s.stale {
+			t.Errorf("%q: decoded %#v", b, *s)
 		}
 		again, err := decodeSession(testRealm, s.encode())
 		if err != nil || *again != *s {
 			t.Errorf("%q: decoded %#v, and again %#v, %v", b, s, again, err)
+		}
+		newer := append(bytes.Clone(b), 31, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 255, 0, 1, 'x')
+		if got, err := decodeSession(testRealm, newer); len(newer) <= maxEncoded && (err != nil || *got != *s) {
+			t.Errorf("%q: with what is newer decoded %#v, %v", b, got, err)
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 
 const otherSecret = "another secret, just as long as the first"
 
-func testKeyring(t *testing.T, secrets ...string) *keyring {
+func testKeyring(t testing.TB, secrets ...string) *keyring {
 	t.Helper()
 	k, err := newKeyring(caddy.Context{}, secrets)
 	if err != nil {

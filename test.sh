@@ -110,12 +110,6 @@ race_tests() {
 		go test -race -count=1 -timeout 10m -json ./... 2>&1 | "$work/testreport" -counts "$work/counts"
 }
 
-# fuzz_targets prints "package target", one a line.
-fuzz_targets() {
-	go_files -name '*_test.go' -exec grep -oHE '^func Fuzz[A-Za-z0-9_]*' {} + |
-		sed -E 's#/[^/]*:func # #' | sort
-}
-
 # fuzz_one runs a target. The fuzzer can call its own end of time a failure
 # ("context deadline exceeded", with no input that fails); that is run once more.
 fuzz_one() {
@@ -131,7 +125,7 @@ fuzz_one() {
 
 fuzz() {
 	local package target
-	fuzz_targets >"$work/targets"
+	scripts/fuzz-targets.sh >"$work/targets"
 	while read -r package target; do
 		step "fuzz $package $target" fuzz_one "$package" "$target"
 	done <"$work/targets"

@@ -10,7 +10,7 @@ import (
 // CPU time, and the contender so many with so much.
 func twoSides(requests int, cpu time.Duration) quad {
 	const wall = 500 * time.Millisecond
-	return quad{base: sample{1000, wall, 100 * time.Millisecond, 0}, contender: sample{requests, wall, cpu, 0}}
+	return quad{base: sample{requests: 1000, wall: wall, cpu: 100 * time.Millisecond}, contender: sample{requests: requests, wall: wall, cpu: cpu}}
 }
 
 func repeated(q quad, n int) []quad {

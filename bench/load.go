@@ -86,11 +86,12 @@ type sample struct {
 	requests int
 	wall     time.Duration
 	cpu      time.Duration // of the gateway
+	self     time.Duration // CPU time of load and shop
 	others   time.Duration // CPU time of all that is neither gateway nor load
 }
 
 func (s sample) add(other sample) sample {
-	return sample{s.requests + other.requests, s.wall + other.wall, s.cpu + other.cpu, s.others + other.others}
+	return sample{s.requests + other.requests, s.wall + other.wall, s.cpu + other.cpu, s.self + other.self, s.others + other.others}
 }
 
 func (s sample) rate() float64 { return float64(s.requests) / s.wall.Seconds() }
@@ -112,7 +113,8 @@ func (t *target) slice(d time.Duration) (s sample, err error) {
 	s.wall = time.Since(start)
 	after, err := usageOf(t.gateway)
 	s.cpu = after.gateway - before.gateway
-	s.others = after.all - before.all - s.cpu - (after.self - before.self)
+	s.self = after.self - before.self
+	s.others = after.all - before.all - s.cpu - s.self
 	return s, err
 }
 

@@ -2,7 +2,7 @@
 // side by side on one machine: throughput and CPU time per request. README.md
 // in this folder says how it measures and what came out.
 //
-//	bench/run.sh [-short] [-stores] [-profile folder]
+//	bench/run.sh [-short] [-stores] [-flood] [-profile folder]
 package main
 
 import (
@@ -35,6 +35,7 @@ type options struct {
 	core      int    // where gateways run
 	short     bool
 	stores    bool          // compare stores, and not with bare
+	flood     bool          // compare with itself, flooded with sign-ins
 	limit     time.Duration // for all measuring
 	others    float64       // share of a core that others may take
 	profile   string        // folder for CPU profiles; "" takes none
@@ -49,6 +50,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	fs.IntVar(&o.core, "core", 0, "`number` of the core for the gateways; load and shop must run on another")
 	fs.BoolVar(&o.short, "short", false, "two minutes instead of eight: only the first setting, and wider intervals")
 	fs.BoolVar(&o.stores, "stores", false, "compare the stores memory, file and Redis; needs redis-server")
+	fs.BoolVar(&o.flood, "flood", false, "see what customers who are signed in have left during a flood of sign-ins")
 	fs.DurationVar(&o.limit, "limit", 5*time.Minute, "`time` to measure at most, waiting for quiet moments included")
 	fs.Float64Var(&o.others, "others", defaultOthers, "`share` of a core that everything else may take; more, where it is never quiet, makes wider intervals")
 	fs.StringVar(&o.profile, "profile", "", "also write CPU profiles of the gateways to this `folder`")
@@ -98,6 +100,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer p.stop()
+	if o.flood {
+		return floodRun(ctx, o, p, stdout)
+	}
 	todo := slices.Clone(settings)
 	if o.short {
 		todo = todo[:1]

@@ -3,7 +3,7 @@
 # this file. Takes eight minutes and two cores of Linux; sends nothing anywhere
 # but to 127.0.0.1.
 #
-# usage: bench/run.sh [-short] [-stores] [-profile folder]
+# usage: bench/run.sh [-short] [-stores] [-flood] [-profile folder]
 set -euo pipefail
 
 # allowed prints the cores that this process may use, one a line.

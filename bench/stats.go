@@ -14,6 +14,9 @@ type figure struct{ median, low, high float64 }
 
 func (f figure) String() string { return fmt.Sprintf("%.3f (%.3f–%.3f)", f.median, f.low, f.high) }
 
+// whole leaves out fractions.
+func (f figure) whole() string { return fmt.Sprintf("%.0f (%.0f–%.0f)", f.median, f.low, f.high) }
+
 // estimate returns the median of values and its 95 % percentile-bootstrap
 // interval (Efron 1979). The draws are the same in every run, so that equal
 // values give equal intervals.

@@ -2,6 +2,7 @@ package filestore
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -61,17 +62,37 @@ func TestRecordOfUnknownFormat(t *testing.T) {
 	mustLoad(t, s, keys[1])
 }
 
+// FuzzDecode: a record that is read is written as it was. With its checksum it is
+// read under its own key only, and not with a bit changed.
 func FuzzDecode(f *testing.F) {
-	key := kiboauth.Key{1}
-	f.Add(encode(&key, &stored{Record: *record("1")})[1:])
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, b []byte) {
+	key, other := kiboauth.Key{1}, kiboauth.Key{2}
+	f.Add(encode(&key, &stored{Record: *record("1")})[1:], uint16(9))
+	f.Add([]byte{}, uint16(0))
+	f.Add(make([]byte, header1), uint16(400))
+	f.Fuzz(func(t *testing.T, b []byte, at uint16) {
 		s, err := decode1(b)
 		if err != nil {
+			if s != nil || !errors.Is(err, errRecord) {
+				t.Errorf("decode1(%x) = %v, %v", b, s, err)
+			}
 			return
 		}
-		if got := encode(&key, s); string(got[1:len(got)-4]) != string(b) {
+		if len(s.Customer)+len(s.Sealed) > len(b) {
+			t.Errorf("decode1(%x) has grown", b)
+		}
+		whole := encode(&key, s)
+		if got := whole[1 : len(whole)-4]; string(got) != string(b) {
 			t.Errorf("decode1(%x) is written as %x", b, got)
+		}
+		if again, err := decode(&key, whole); err != nil || !reflect.DeepEqual(again, s) {
+			t.Errorf("%x is read as %+v, %v, want %+v", whole, again, err, s)
+		}
+		if _, err := decode(&other, whole); !errors.Is(err, errRecord) {
+			t.Errorf("%x is read under another key: %v", whole, err)
+		}
+		whole[int(at/8)%len(whole)] ^= 1 << (at % 8)
+		if _, err := decode(&key, whole); !errors.Is(err, errRecord) {
+			t.Errorf("%x is read with a bit changed: %v", whole, err)
 		}
 	})
 }

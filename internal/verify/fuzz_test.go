@@ -1,7 +1,9 @@
 package verify
 
 import (
+	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +94,76 @@ func FuzzKeyset(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzPrecheck: a token that passes the look at its form has one spelling, and
+// its parts are not wider than it; its JSON has each name once, in any case, and
+// no error repeats any of it.
+func FuzzPrecheck(f *testing.F) {
+	for _, raw := range []string{
+		good("HS256", secret, "k"), "..", "e30.e30.AA", "e30.e30.AB", "e30.e30.AA==", "e30.e30\n.AA", "e30.e30.AA.AA", "e30.e30", "e30.e30.é", strings.Repeat(".", 20000),
+		b64(`{"a":1,"A":2}`) + ".e30.AA", b64(`{"a":{"b":[{"ſ":1,"S":2}]}}`) + ".e30.AA", b64(`{"alg":"HS256","crit":[]}`) + ".e30.AA", b64(`{} {}`) + ".e30.AA", b64("{\"\xff\":1}") + ".e30.AA",
+		b64(strings.Repeat(`{"a":`, 30)+"1"+strings.Repeat("}", 30)) + ".e30.AA", b64(`{"a":1e400}`) + ".e30.AA", b64(`{"alg":"HS256","kid":"../../key"}`) + ".e30.AA",
+	} {
+		f.Add(raw)
+	}
+	algs := []string{"HS256", "RS256"}
+	f.Fuzz(func(t *testing.T, raw string) {
+		tok, err := splitToken(raw)
+		if err != nil {
+			checkSilent(t, raw, err)
+			return
+		}
+		if whole := b64(string(tok.header)) + "." + b64(string(tok.claims)) + "." + b64(string(tok.signature)); whole != raw || tok.signed != raw[:strings.LastIndexByte(raw, '.')] {
+			t.Fatalf("%q is taken apart as what would be written %q", raw, whole)
+		}
+		if len(tok.header)+len(tok.claims)+len(tok.signature) > len(raw) {
+			t.Errorf("%q has grown", raw)
+		}
+		if _, err := readHeader(tok.header, algs); err != nil {
+			checkSilent(t, string(tok.header), err)
+		}
+		o, err := decodeObject(tok.claims)
+		if err != nil {
+			checkSilent(t, string(tok.claims), err)
+			return
+		}
+		checkNames(t, o, 1)
+		written := must(json.Marshal(o))
+		if again, err := decodeObject(written); err != nil || !reflect.DeepEqual(o, again) {
+			t.Errorf("%q is read as %v, and written down as %v, %v", tok.claims, o, again, err)
+		}
+	})
+}
+
+// checkSilent fails if an error repeats what it is about.
+func checkSilent(t *testing.T, raw string, err error) {
+	t.Helper()
+	if !errors.Is(err, ErrInvalid) || len(err.Error()) > 200 || len(raw) > 12 && strings.Contains(err.Error(), raw) {
+		t.Errorf("%q is refused by %q", raw, err)
+	}
+}
+
+func checkNames(t *testing.T, v any, depth int) {
+	t.Helper()
+	if depth > maxDepth+1 {
+		t.Fatalf("%v is nested %d deep", v, depth)
+	}
+	switch v := v.(type) {
+	case object:
+		for name, value := range v {
+			for other := range v {
+				if name != other && strings.EqualFold(name, other) {
+					t.Errorf("both %q and %q are taken", name, other)
+				}
+			}
+			checkNames(t, value, depth+1)
+		}
+	case []any:
+		for _, value := range v {
+			checkNames(t, value, depth+1)
+		}
+	}
 }
 
 func benchmarkVerify(b *testing.B, s signer) {
