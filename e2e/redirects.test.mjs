@@ -69,7 +69,7 @@ test('no return path leads a browser off the site', async (t) => {
     assert.notEqual(there, origin, `${JSON.stringify(payload)} is no attack in this browser`);
   }
   for (const payload of [...leading, ...decoded]) {
-    const action = `/logout?return_to=${encodeURIComponent(payload)}`;
+    const action = `/logout?returnUrl=${encodeURIComponent(payload)}`;
     await Promise.all([
       page.waitForNavigation(),
       page.evaluate((target) => {
