@@ -49,7 +49,8 @@ var nameByte = func() (table [256]bool) {
 
 // readings returns the path of u in lower case, decoded once and twice, and
 // each of these in every combination of the tricks. complete is false when
-// there were too many to list.
+// there were too many to list, or when a third layer of encoding is left, which
+// serves no honest purpose.
 func readings(u *url.URL) (all []string, complete bool) {
 	if len(u.Path) > maxOdd || len(u.RawPath) > 3*maxOdd {
 		return nil, false
@@ -71,8 +72,11 @@ func readings(u *url.URL) (all []string, complete bool) {
 		}
 	}
 	twice, ok = variants(decodeAll(nil, twice))
-	return append(once, twice...), complete && ok
+	complete = complete && ok && !slices.ContainsFunc(twice, encoded)
+	return append(once, twice...), complete
 }
+
+func encoded(path string) bool { return decode(path) != path }
 
 // decodeAll appends the decoded form of every path in from to list.
 func decodeAll(list, from []string) []string {

@@ -117,7 +117,7 @@ func (r *Rules) ofOdd(u *url.URL) Access {
 	allPublic, anyProtected := true, false
 	for _, path := range all {
 		allPublic = allPublic && r.isPublic(path)
-		anyProtected = anyProtected || r.protects(path)
+		anyProtected = anyProtected || r.protects(path) || r.protects(unaccented(path))
 		if anyProtected && !allPublic {
 			return Protected
 		}
@@ -125,20 +125,23 @@ func (r *Rules) ofOdd(u *url.URL) Access {
 	return Public
 }
 
-// isPublic reports whether one reading is on the public list. An ending says
-// nothing about a path that leads through a script: /account.php/x.css is
-// answered by account.php.
+// isPublic reports whether one reading is on the public list. A path that
+// leads through a script is public only by the name of the script: an ending
+// says nothing (/account.php/x.css is answered by account.php), and to a front
+// controller below a public folder (/public/index.php/account) what follows it
+// must be public too.
 func (r *Rules) isPublic(path string) bool {
+	_, end, through := script(path)
 	for i := range r.public {
 		p := &r.public[i]
 		if !p.covers(path) {
 			continue
 		}
-		if p.kind != suffix {
+		switch {
+		case !through, p.kind != suffix && len(p.text) >= end:
 			return true
-		}
-		if _, _, ok := script(path); !ok {
-			return true
+		case p.kind != suffix:
+			return r.isPublic(path[end:])
 		}
 	}
 	return false
@@ -148,9 +151,10 @@ func (r *Rules) isPublic(path string) bool {
 const maxScripts = 3
 
 // protects reports whether one reading is on the protect list. A path that
-// leads through a script is looked at in three ways: as it is, as the script
-// alone (/account.php/x runs account.php) and without the script
-// (/index.php/account is /account to a front controller).
+// leads through a script is looked at in four ways: as it is, as the script
+// alone (/account.php/x runs account.php), as what follows it
+// (/cgi-bin/shop.cgi/account is /account to the script: RFC 3875 §4.1.5) and
+// without the script (/shop/index.php/account is /shop/account to its visitors).
 func (r *Rules) protects(path string) bool {
 	for range maxScripts + 1 {
 		if anyProtects(r.protect, path) {
@@ -160,7 +164,7 @@ func (r *Rules) protects(path string) bool {
 		if !ok {
 			return false
 		}
-		if anyProtects(r.protect, path[:end]) {
+		if anyProtects(r.protect, path[:end]) || anyProtects(r.protect, path[end:]) {
 			return true
 		}
 		path = path[:start] + path[end:]

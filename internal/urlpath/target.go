@@ -3,6 +3,7 @@ package urlpath
 import (
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // maxTarget is the longest redirect target in bytes.
@@ -45,8 +46,9 @@ func rootedASCII(raw string) bool {
 	return true
 }
 
-// staysLocal reports whether no reading of the path names another host, and
-// the path is one that Rules.Of would not answer with 400.
+// staysLocal reports whether no reading of the path names another host or
+// breaks a header line, and the path is one that Rules.Of would not answer with
+// 400.
 func staysLocal(u *url.URL) bool {
 	if u.RawPath == "" && plain(u.Path) {
 		return true
@@ -59,11 +61,9 @@ func staysLocal(u *url.URL) bool {
 		return false
 	}
 	for _, path := range all {
-		if strings.HasPrefix(path, "//") {
+		if strings.HasPrefix(path, "//") || strings.IndexFunc(path, unicode.IsControl) >= 0 {
 			return false
 		}
 	}
-	// A third layer of encoding serves no honest purpose.
-	twice := decode(decode(u.EscapedPath()))
-	return decode(twice) == twice
+	return true
 }

@@ -5,22 +5,25 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // tricks are the ways in which servers are known to change a path before they
 // act on it. Each returns its argument if it finds nothing to do.
 var tricks = []func(string) string{
-	backslashes,   // IIS, browsers
-	cutParams,     // servlet containers: /a;x/b is /a/b
-	cutAt(";"),    // … and old ones that drop the rest as well
-	cutAt("\x00"), // everything written in C
-	cutAt("?"),    // those that decode first and split afterwards
+	backslashes, // IIS, browsers
+	cutParams,   // servlet containers: /a;x/b is /a/b
+	cutAt(";"),  // … and old ones that drop the rest as well
+	cutControls, // everything written in C, and routers that match one line
+	cutAt("?"),  // those that decode first and split afterwards
 	cutAt("#"),
-	cutStreams,  // NTFS: /a::$DATA is /a
-	collapse,    // nginx, Apache
-	resolveDots, // RFC 3986 §5.2.4
-	trimNames,   // Windows: "a. " is "a"
-	lookalikes,  // code page conversion, case folding
+	cutAuthority, // PHP's parse_url, JavaScript's URL: //host/a is /a
+	cutStreams,   // NTFS: /a::$DATA is /a
+	collapse,     // nginx, Apache
+	resolveDots,  // RFC 3986 §5.2.4
+	trimNames,    // Windows: "a. " is "a"
+	lookalikes,   // code page conversion, case folding
 }
 
 func backslashes(path string) string { return strings.ReplaceAll(path, `\`, "/") }
@@ -30,6 +33,29 @@ func cutAt(stop string) func(string) string {
 		before, _, _ := strings.Cut(path, stop)
 		return before
 	}
+}
+
+// cutControls cuts at the first control character. Only a second layer of
+// encoding can bring one here.
+func cutControls(path string) string {
+	if i := strings.IndexFunc(path, unicode.IsControl); i >= 0 {
+		return path[:i]
+	}
+	return path
+}
+
+// cutAuthority reads a path that starts with two slashes as what RFC 3986 §4.2
+// calls a network-path reference: a host, and the path there. Scripts that give
+// their request target to a parser of addresses do.
+func cutAuthority(path string) string {
+	if !strings.HasPrefix(path, "//") {
+		return path
+	}
+	host := strings.TrimLeft(path, "/")
+	if i := strings.IndexByte(host, '/'); i >= 0 {
+		return host[i:]
+	}
+	return "/"
 }
 
 func cutParams(path string) string  { return eachName(path, ";", cutAt(";")) }
@@ -98,7 +124,8 @@ func eachSegment(path string, change func(string) string) string {
 }
 
 // lookalikes replaces characters that a conversion to an older character set,
-// or a change of case and back, turns into ASCII.
+// a normalisation (NFKC, UAX #15), or a change of case and back, turns into
+// ASCII.
 func lookalikes(path string) string {
 	if strings.IndexFunc(path, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
 		return path
@@ -106,24 +133,34 @@ func lookalikes(path string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r < utf8.RuneSelf:
-			return r
-		case 0xFF01 <= r && r <= 0xFF5E: // full-width ASCII
-			return unicode.ToLower(r - 0xFEE0)
+			return unicode.ToLower(r)
 		case strings.ContainsRune("\u2044\u2215\u29F8", r):
 			return '/'
-		case strings.ContainsRune("\u2216\u29F5\uFE68", r):
+		case strings.ContainsRune("\u2216\u29F5\u00A5\u20A9", r):
 			return '\\'
-		case strings.ContainsRune("\u2024\u3002\uFF61\uFE52", r):
+		case strings.ContainsRune("\u3002", r):
 			return '.'
-		case r == 0x037E: // Greek question mark
-			return ';'
-		case r == 0x00AD || unicode.Is(unicode.Cf, r): // soft hyphen, zero width
+		case unicode.In(r, unicode.Cf, unicode.Variation_Selector) || r == 0x034F: // soft hyphen, zero width
 			return -1
 		case unicode.IsSpace(r):
 			return ' '
 		}
-		return unicode.ToLower(unicode.ToUpper(r)) // ſ is s, K is k, ı is i
-	}, path)
+		return unicode.ToLower(unicode.ToUpper(r)) // ı is i
+	}, norm.NFKC.String(path))
+}
+
+// unaccented drops what stands over and under letters, as the conversions of
+// Windows do.
+func unaccented(path string) string {
+	if strings.IndexFunc(path, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
+		return path
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Mn, r) {
+			return -1
+		}
+		return r
+	}, norm.NFKD.String(path))
 }
 
 // decode undoes one layer of percent-encoding. Broken escapes stay as they
