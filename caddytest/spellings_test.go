@@ -65,14 +65,16 @@ func (r route) with(session string, fields []field) *message {
 	return &m
 }
 
-// startForSpoofs starts a world that is secure and has every route, and signs in.
-func startForSpoofs(t *testing.T, servers string) (w *world, session string) {
+// spoofable is a shop with every route, whose error pages are its own.
+var spoofable = setup{
+	gateway: "identity Kibo-Account-Id account_id\nidentity X-Customer-Email email\npublic /public/*\nlogin {\npage upstream\n}",
+	last:    "@dead path /dead /public/dead\nreverse_proxy @dead 127.0.0.1:1\nreverse_proxy SHOP\nhandle_errors {\nreverse_proxy SHOP\n}",
+}
+
+// startSecure starts a world that is secure, and signs in.
+func startSecure(t *testing.T, s setup) (w *world, session string) {
 	t.Helper()
-	w = start(t, setup{
-		servers: servers,
-		gateway: "identity Kibo-Account-Id account_id\nidentity X-Customer-Email email\npublic /public/*\nlogin {\npage upstream\n}",
-		last:    "@dead path /dead /public/dead\nreverse_proxy @dead 127.0.0.1:1\nreverse_proxy SHOP\nhandle_errors {\nreverse_proxy SHOP\n}",
-	})
+	w = start(t, s)
 	w.secure()
 	b := w.secureBrowser()
 	b.signIn(w, jane)
@@ -126,11 +128,11 @@ func TestSpoofedIdentityInEverySpelling(t *testing.T) {
 		t.Run("Caddy's filter "+filter, func(t *testing.T) {
 			ours, others := slices.DeleteFunc(slices.Clone(ours), without), slices.DeleteFunc(slices.Clone(others), without)
 			all := slices.Concat(ours, others)
-			servers := ""
+			s := spoofable
 			if filter == "off" {
-				servers = openTo(all)
+				s.servers = openTo(all)
 			}
-			w, session := startForSpoofs(t, servers)
+			w, session := startSecure(t, s)
 			for version, wire := range versions(t, w.addr) {
 				t.Run(version, func(t *testing.T) {
 					for _, r := range shopRoutes {
