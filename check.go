@@ -241,7 +241,7 @@ func (h *Handler) checkIdentity() *problem {
 	for _, id := range h.Identity {
 		name := foldName(id.Header)
 		switch {
-		case !validToken(id.Header):
+		case !validToken(id.Header), name == "":
 			return &problem{"identity", fmt.Sprintf("%q cannot name a header", id.Header), "write one like Kibo-Account-Id"}
 		case slices.Contains(foreignHeaders, name):
 			return &problem{"identity", fmt.Sprintf("%s has a meaning of its own in HTTP", id.Header), "choose another name, such as Kibo-Account-Id"}

@@ -71,6 +71,7 @@ var mistakes = []struct {
 	{"cookie path with an attribute", func(h *Handler) { h.Session.Cookie.Path = "/; Domain=evil.example" }, "session.cookie", "no path"},
 	{"cookie domain with a port", func(h *Handler) { h.Session.Cookie.Domain = "example.com:443" }, "session.cookie", "no domain"},
 	{"identity without a name", func(h *Handler) { h.Identity = []Identity{{"", "email"}} }, "identity", "cannot name"},
+	{"identity of separators only", func(h *Handler) { h.Identity = []Identity{{"-", "email"}} }, "identity", "cannot name"},
 	{"identity with a blank", func(h *Handler) { h.Identity = []Identity{{"Shop User", "email"}} }, "identity", "cannot name"},
 	{"identity in Host", func(h *Handler) { h.Identity = []Identity{{"host", "email"}} }, "identity", "meaning of its own"},
 	{"identity in X_Forwarded_For", func(h *Handler) { h.Identity = []Identity{{"HTTP_X_Forwarded_For", "email"}} }, "identity", "meaning of its own"},

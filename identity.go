@@ -15,36 +15,33 @@ import (
 // foldName is a header's name as a CGI-like server may read it: letters in one
 // case, everything else that is not a digit an underscore, HTTP_ in front of
 // it or not. PHP takes Kibo-Account-Id, kibo_account.id and the rest for one.
+// Separators that are doubled or stand at an end count for nothing, as in
+// frameworks that make names of their own out of headers.
 func foldName(name string) string {
 	var b [maxFolded]byte
-	return string(fold(b[:0], name))
+	return strings.TrimSuffix(string(fold(b[:0], name)), "_")
 }
 
 // maxFolded is longer than any reserved name.
 const maxFolded = 128
 
-// fold appends the folded name to b, as much as fits.
+// fold appends the folded name to b, as much as fits. An underscore at its end
+// stays, since it makes the difference between a name and a prefix.
 func fold(b []byte, name string) []byte {
-	name = name[httpPrefix(name):]
 	for i := 0; i < len(name) && len(b) < cap(b); i++ {
-		b = append(b, foldByte(name[i]))
+		c := foldByte(name[i])
+		if c != '_' || len(b) > 0 && b[len(b)-1] != '_' {
+			b = append(b, c)
+		}
+	}
+	for len(b) > len(httpPrefix) && string(b[:len(httpPrefix)]) == httpPrefix {
+		b = b[len(httpPrefix):]
 	}
 	return b
 }
 
-// httpPrefix is the length of the prefix that CGI puts in front of headers.
-func httpPrefix(name string) int {
-	const prefix = "http_"
-	if len(name) <= len(prefix) {
-		return 0
-	}
-	for i := range len(prefix) {
-		if foldByte(name[i]) != prefix[i] {
-			return 0
-		}
-	}
-	return len(prefix)
-}
+// httpPrefix is what CGI puts in front of headers (RFC 3875 §4.1.18).
+const httpPrefix = "http_"
 
 func foldByte(c byte) byte {
 	switch {
@@ -87,6 +84,9 @@ func newReserved(headers []boundHeader) reserved {
 }
 
 func (r *reserved) add(folded string) {
+	if folded == "" {
+		return // nothing but separators, which nobody takes for a name
+	}
 	r.names[folded] = struct{}{}
 	r.lengths[folded[0]] |= 1 << min(len(folded), 63)
 }
@@ -97,8 +97,8 @@ func (r *reserved) has(name string) bool {
 		return false
 	}
 	switch first := foldByte(name[0]); {
-	case first == 'k', first == 'h': // our prefix, CGI's prefix
-	case r.lengths[first]&(1<<min(len(name), 63)) == 0:
+	case first == 'k', first == 'h', first == '_': // our prefix, CGI's, or anybody's
+	case r.lengths[first]&(1<<min(len(name), 63)) == 0 && !padded(name):
 		return false
 	}
 	var b [maxFolded]byte
@@ -106,8 +106,24 @@ func (r *reserved) has(name string) bool {
 	if len(folded) >= len(reservedPrefix) && string(folded[:len(reservedPrefix)]) == reservedPrefix {
 		return true
 	}
+	if n := len(folded); n > 0 && folded[n-1] == '_' {
+		folded = folded[:n-1]
+	}
 	_, ok := r.names[string(folded)]
 	return ok
+}
+
+// padded tells whether a name has two separators in a row, or one at its end.
+func padded(name string) bool {
+	was := false
+	for i := range len(name) {
+		is := foldByte(name[i]) == '_'
+		if is && was {
+			return true
+		}
+		was = is
+	}
+	return was
 }
 
 // strip makes sure that only the gateway speaks for the customer: it removes

@@ -48,10 +48,12 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, own credentials)
 	arrived := time.Now()
 	fields := h.form
 	fields.CodeAlone = own.login.seen // later steps need not say the address
-	form, ok, err := loginform.Read(r, fields)
+	form, ok, err := h.readLogin(w, r, fields)
 	switch {
 	case err != nil && answerable(err):
 		return true, h.refuse(w, r, err)
+	case errors.Is(err, errSlowBody):
+		return true, caddyhttp.Error(http.StatusRequestTimeout, err)
 	case err != nil: // the client is gone
 		return true, caddyhttp.Error(http.StatusBadRequest, err)
 	case !ok:

@@ -101,6 +101,7 @@ type Handler struct {
 	verifier  *verify.Verifier
 	rules     *urlpath.Rules
 	form      loginform.Fields
+	bodyTime  time.Duration // for the body of a login post
 	pages     *pages
 	cookies   cookieNames
 	keyring   *keyring
@@ -311,7 +312,7 @@ func (h *Handler) provisionLogin(ctx caddy.Context) (err error) {
 			return &problem{"site", err.Error(), "write scheme and host only: https://shop.example.com"}
 		}
 	}
-	h.form = h.Login.formFields()
+	h.form, h.bodyTime = h.Login.formFields(), loginBodyTime
 	return nil
 }
 

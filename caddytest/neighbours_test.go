@@ -134,3 +134,10 @@ func (s *shop) got() *seen {
 	s.last = nil
 	return last
 }
+
+// requests is how many requests the shop has got.
+func (s *shop) requests() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
