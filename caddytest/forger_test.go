@@ -53,11 +53,11 @@ func startForged(t *testing.T, verify string) (*world, *forger) {
 	f := new(forger)
 	f.publish(jwks(jwk("kibo", keyOfKibo())))
 	f.sign(nil)
-	w := startVerifying(t, strings.ReplaceAll(verify, "FORGER", "KIBO"))
-	w.kibo.off()
-	f.kibo, w.kibo.handler = w.kibo.handler, f
-	w.kibo.on()
-	return w, f
+	lines := strings.ReplaceAll(verify, "FORGER", "KIBO")
+	return start(t, setup{
+		gateway: quick + "verify {\n" + lines + "\n}",
+		front:   func(kibo http.Handler) http.Handler { f.kibo = kibo; return f },
+	}), f
 }
 
 // sign has each ticket's JWT made anew from its claims; nil: by Kibo's key.
