@@ -52,12 +52,13 @@ type world struct {
 
 // A setup is what a test changes of the configuration.
 type setup struct {
-	gateway string // further lines of the kibo_auth block; KIBO is Kibo's URL
-	limits  string // limit lines; default: none that a test could reach
-	servers string // further lines of the global "servers" option
-	site    string // further lines of the site
-	admin   string // where Caddy's admin endpoint listens; default: off
-	last    string // what stands behind the gateway, SHOP being the shop's address; default: reverse_proxy SHOP
+	gateway string                               // further lines of the kibo_auth block; KIBO is Kibo's URL
+	limits  string                               // limit lines; default: none that a test could reach
+	servers string                               // further lines of the global "servers" option
+	site    string                               // further lines of the site
+	admin   string                               // where Caddy's admin endpoint listens; default: off
+	front   func(kibo http.Handler) http.Handler // what stands before Kibo; default: nothing
+	last    string                               // what stands behind the gateway, SHOP being the shop's address; default: reverse_proxy SHOP
 }
 
 // start runs Caddy until the test ends.
@@ -65,7 +66,11 @@ func start(t *testing.T, s setup) *world {
 	t.Helper()
 	w := &world{t: t, setup: s, mail: newMail(), shop: newShop(t), dir: t.TempDir()}
 	w.sim = kibosim.New(kibosim.Options{OnCode: w.mail.deliver})
-	w.kibo = newHost(t, noteTickets(w.sim))
+	kibo := noteTickets(w.sim)
+	if s.front != nil {
+		kibo = s.front(kibo)
+	}
+	w.kibo = newHost(t, kibo)
 	w.addr, w.stock = freeAddr(t), freeAddr(t)
 	t.Cleanup(func() {
 		w.shop.CloseClientConnections()

@@ -8,8 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds nesting; Kibo's claims have a depth of three.
-const maxDepth = 20
+// What is read of JSON is bounded before it is parsed, since parsing 8 KiB of
+// brackets or numbers makes many times as much garbage. Kibo's claims have a
+// depth of three and some fifty values.
+const (
+	maxDepth  = 20
+	maxValues = 1000
+)
 
 type object = map[string]any
 
@@ -18,12 +23,15 @@ type object = map[string]any
 // invalid UTF-8, numbers past float64) it refuses, so that nobody behind us
 // can read the same token differently. Numbers become json.Number.
 func decodeObject(b []byte) (object, error) {
+	if err := measure(b); err != nil {
+		return nil, err
+	}
 	if !utf8.Valid(b) || !json.Valid(b) { // Valid also refuses anything after the value
 		return nil, reject("not valid JSON")
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
-	v, err := readValue(dec, 1)
+	v, err := readValue(dec)
 	if err != nil {
 		return nil, err
 	}
@@ -34,20 +42,45 @@ func decodeObject(b []byte) (object, error) {
 	return o, nil
 }
 
-func readValue(dec *json.Decoder, depth int) (any, error) {
+// measure counts depth and values without parsing: what is outside of texts and
+// no JSON is refused later.
+func measure(b []byte) error {
+	depth, values, inText := 0, 1, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == '"':
+			inText = !inText
+		case inText && c == '\\':
+			i++
+		case inText:
+		case c == '{', c == '[':
+			depth++
+		case c == '}', c == ']':
+			depth--
+		case c == ',':
+			values++
+		}
+		if depth > maxDepth {
+			return reject("JSON nested too deeply")
+		}
+	}
+	if values > maxValues {
+		return reject("JSON of too many values")
+	}
+	return nil
+}
+
+func readValue(dec *json.Decoder) (any, error) {
 	t, err := dec.Token()
 	if err != nil {
 		return nil, reject("not valid JSON")
 	}
 	switch t := t.(type) {
 	case json.Delim:
-		if depth > maxDepth {
-			return nil, reject("JSON nested too deeply")
-		}
 		if t == '{' {
-			return readObject(dec, depth)
+			return readObject(dec)
 		}
-		return readArray(dec, depth)
+		return readArray(dec)
 	case json.Number:
 		if _, err := t.Float64(); err != nil {
 			return nil, reject("number out of range")
@@ -56,7 +89,7 @@ func readValue(dec *json.Decoder, depth int) (any, error) {
 	return t, nil
 }
 
-func readObject(dec *json.Decoder, depth int) (any, error) {
+func readObject(dec *json.Decoder) (any, error) {
 	o, folded := object{}, map[string]bool{}
 	for dec.More() {
 		t, _ := dec.Token() // json.Valid has seen that a name is next
@@ -66,7 +99,7 @@ func readObject(dec *json.Decoder, depth int) (any, error) {
 			return nil, reject("a JSON name occurs twice")
 		}
 		folded[f] = true
-		v, err := readValue(dec, depth+1)
+		v, err := readValue(dec)
 		if err != nil {
 			return nil, err
 		}
@@ -76,10 +109,10 @@ func readObject(dec *json.Decoder, depth int) (any, error) {
 	return o, nil
 }
 
-func readArray(dec *json.Decoder, depth int) (any, error) {
+func readArray(dec *json.Decoder) (any, error) {
 	list := []any{}
 	for dec.More() {
-		v, err := readValue(dec, depth+1)
+		v, err := readValue(dec)
 		if err != nil {
 			return nil, err
 		}

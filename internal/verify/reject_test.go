@@ -49,7 +49,7 @@ func TestMalformedTokens(t *testing.T) {
 		{"header is no JSON", edit(func(_, c, s string) string { return b64("alg") + "." + c + "." + s })},
 		{"claims are the header's list", edit(func(h, _, s string) string { return h + "." + b64("[]") + "." + s })},
 	}
-	for _, s := range signers() {
+	for _, s := range modes(t) {
 		v, token := newVerifier(t, s.config), good(s.alg, s.key, "")
 		for _, tt := range tests {
 			t.Run(s.name+"/"+tt.name, func(t *testing.T) { refuse(t, v, tt.edit(token)) })
@@ -70,7 +70,7 @@ func TestLooseTrailingBits(t *testing.T) {
 
 // TestSignatureTampering needs a mode that looks at the signature.
 func TestSignatureTampering(t *testing.T) {
-	for _, s := range signers()[1:] {
+	for _, s := range modes(t)[1:] {
 		v, token := newVerifier(t, s.config), good(s.alg, s.key, "")
 		cut := strings.LastIndexByte(token, '.') + 1
 		signed, sig := token[:cut], must(decodeSegment(token[cut:]))
@@ -170,14 +170,13 @@ func TestHeaderAttacks(t *testing.T) {
 		"twice at depth":           `{"alg":"$","x":[{"y":{"a":1,"a":2}}]}`,
 		"number past float64":      `{"alg":"$","x":1e400}`,
 	}
-	for _, none := range []string{
-		"none", "None", "NONE", "nOnE", "none ", " none", "nonE", "noNe", "none\\u0000", "n\\u006fne", "\\u006eone",
-		"null", "NULL", "undefined", "false", "0", "no", "off", "plain", "unsecured", "ｎｏｎｅ", "nοne", "none\\n", "\\tnone",
-		"HS256,none", "none,HS256",
-	} {
+	for _, none := range nones {
 		tests["alg "+none] = `{"alg":"` + none + `"}`
 	}
-	for _, s := range signers() {
+	if len(tests) < 80 {
+		t.Errorf("%d attacks, want 80 at least", len(tests))
+	}
+	for _, s := range modes(t) {
 		v := newVerifier(t, s.config)
 		for name, header := range tests {
 			t.Run(s.name+"/"+name, func(t *testing.T) {
@@ -357,7 +356,7 @@ func TestClaimAttacks(t *testing.T) {
 	if len(tests) < 100 {
 		t.Errorf("%d attacks, want 100 at least", len(tests))
 	}
-	for _, s := range signers() {
+	for _, s := range modes(t) {
 		s.config.Tenant, s.config.Site = "12345", "67890"
 		v := newVerifier(t, s.config)
 		for _, tt := range tests {
