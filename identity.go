@@ -287,12 +287,34 @@ func (p *passage) clean() {
 
 // keepPrivate keeps caches from handing one customer's page to another.
 func (p *passage) keepPrivate(header http.Header) {
-	switch said := header["Cache-Control"]; {
-	case p.protected && !hasDirective(said, "private", "no-store"):
-		header["Cache-Control"] = []string{"private, no-store"}
-	case !p.protected && len(said) == 0:
+	said := header["Cache-Control"]
+	switch {
+	case p.protected:
+		dropTargeted(header)
+		// With must-understand a cache may overlook no-store (RFC 9111 §5.2.2.3).
+		if !hasDirective(said, "private", "no-store") || hasDirective(said, "must-understand") {
+			header["Cache-Control"] = []string{"private, no-store"}
+		}
+	case len(said) == 0:
 		header["Cache-Control"] = []string{"private"}
 		header["Vary"] = append(header["Vary"], "Cookie")
+	}
+}
+
+// dropTargeted takes out what is said to some shared caches alone, and what they
+// then heed instead of Cache-Control: RFC 9213 with the names that CDNs have
+// made after its pattern, the Edge Architecture Specification that Varnish
+// follows, and Akamai's and nginx's own.
+func dropTargeted(header http.Header) {
+	for name := range header {
+		switch name {
+		case "Surrogate-Control", "Edge-Control", "X-Accel-Expires":
+			delete(header, name)
+		default:
+			if strings.HasSuffix(name, "-Cache-Control") {
+				delete(header, name)
+			}
+		}
 	}
 }
 
