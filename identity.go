@@ -236,8 +236,7 @@ func (p *passage) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		p.clean()
 	} else {
-		p.h.cookies.filterSet(p.Header()) // a hint comes before the answer, and sets cookies as well
-		p.dropControl()
+		p.drop() // a hint comes before the answer, and sets cookies as well
 	}
 	p.ResponseWriterWrapper.WriteHeader(status)
 }
@@ -273,16 +272,26 @@ func (p *passage) clean() {
 		return
 	}
 	p.cleaned = true
-	header := p.Header()
-	delete(header, "X-Vol-User-Claims")
-	delete(header, "X-Vol-App-Claims")
-	p.h.cookies.filterSet(header)
-	said := p.dropControl()
+	said := p.drop()
 	if p.session == nil {
 		return
 	}
-	p.keepPrivate(header)
+	p.keepPrivate(p.Header())
 	p.obey(said)
+}
+
+// drop takes what is not the upstream's to say out of what is known by now of
+// its answer, out of trailers too, and returns its word on the session.
+func (p *passage) drop() []string {
+	header := p.Header()
+	for _, name := range [...]string{
+		"X-Vol-User-Claims", "X-Vol-App-Claims", http.TrailerPrefix + "X-Vol-User-Claims", http.TrailerPrefix + "X-Vol-App-Claims",
+	} {
+		delete(header, name)
+	}
+	p.h.cookies.filterSet(header, "Set-Cookie")
+	p.h.cookies.filterSet(header, http.TrailerPrefix+"Set-Cookie")
+	return p.dropControl()
 }
 
 // keepPrivate keeps caches from handing one customer's page to another.
