@@ -91,8 +91,11 @@ func TestSharedCacheHandsNobodyAnothersPage(t *testing.T) {
 			janes.signIn(w, jane)
 			johns.signIn(w, john)
 			w.proveCaching(t, cache)
-			for _, path := range deceptions {
+			for at, path := range deceptions {
 				for i := range careless {
+					if at > 1 && i > 2 && i != 6 && i != 7 { // every path, and every word of the shop, but not each with each
+						continue
+					}
 					target := fmt.Sprintf("%s?say=%d", path, i)
 					nobodys.wantNobody(target)
 					janes.wantPage(target, "shop for "+janeID)

@@ -139,7 +139,7 @@ func TestReflectedScriptEverywhere(t *testing.T) {
 	ways := reflections(func() string { return w.code(jane) })
 	known := map[string]bool{}
 	for _, way := range ways {
-		for _, clean := range []string{"plain", "/plain", "jane@example.com", "1"} {
+		for _, clean := range []string{"plain", "/plain", "plain@shop.test", "1"} {
 			if r := way.send(w.browser(), clean); strings.HasPrefix(r.header.Get("Content-Type"), "text/html") {
 				known[skeleton(t, r.body)] = true
 			}
@@ -229,6 +229,12 @@ func (tap *wiretap) String() string {
 	return tap.heard.String()
 }
 
+func (tap *wiretap) forget() {
+	tap.mu.Lock()
+	defer tap.mu.Unlock()
+	tap.heard.Reset()
+}
+
 // tapped puts something between the gateway and Kibo.
 func (w *world) tapped(between func(http.Handler) http.Handler) {
 	w.kibo.off()
@@ -264,22 +270,25 @@ func TestPlaceholdersAreNobodysToExpand(t *testing.T) {
 		delete(h, "Cookie")
 		fmt.Fprintln(&told, r.RequestURI, h)
 	})
+	arrived := map[string]bool{}
 	check := func(where, text string, r *reply) {
 		t.Helper()
-		if all := fmt.Sprint(r.header, r.body, tap, told.String()); strings.Contains(all, canary) {
+		all := fmt.Sprint(r.header, r.body, tap, told.String())
+		if strings.Contains(all, canary) {
 			t.Errorf("%s of %s reveals the secret: %d", where, text, r.status)
-			tap.heard.Reset()
-			told.Reset()
 		}
+		arrived[text] = arrived[text] || strings.Contains(all, text)
+		tap.forget()
+		told.Reset()
 	}
 	ways := reflections(func() string { return w.code(jane) })
-	for _, text := range placeholders {
+	for i, text := range placeholders {
 		for _, way := range ways {
 			b := w.browser()
 			b.client.Transport = carrying{b.client.Transport, canary}
 			check(way.name, text, way.send(b, text))
 		}
-		email := fmt.Sprintf("who%d@example.com", len(told.String()))
+		email := fmt.Sprintf("who%d@example.com", i)
 		w.sim.AddCustomer(kibosim.Customer{Email: email, FirstName: text, LastName: text, Segments: []string{text}})
 		b := w.browser()
 		b.post("/login", url.Values{"email": {email}, "kind": {"login"}, "return_to": {"/account/" + text}})
@@ -293,7 +302,7 @@ func TestPlaceholdersAreNobodysToExpand(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"{env.KIBO_CANARY}", "{http.vars.canary}"} {
-		if !strings.Contains(told.String(), text) || !strings.Contains(tap.String(), text) {
+		if !arrived[text] {
 			t.Errorf("%s does not even arrive: was it sent?", text)
 		}
 	}
