@@ -235,11 +235,10 @@ func (tap *wiretap) forget() {
 	tap.heard.Reset()
 }
 
-// tapped puts something between the gateway and Kibo.
+// tapped puts something between the gateway and Kibo, before the first call.
 func (w *world) tapped(between func(http.Handler) http.Handler) {
-	w.kibo.off()
 	w.kibo.handler = between(w.kibo.handler)
-	w.kibo.on()
+	w.kibo.server.Handler = w.kibo.handler
 }
 
 // TestPlaceholdersAreNobodysToExpand: Caddy's placeholders in what a stranger
