@@ -85,6 +85,7 @@ func (p *passage) endAtWord(all bool) {
 		h.log.Info("signed out at the shop's word", account, zap.Bool("all", all))
 	}
 	p.Header()["Cache-Control"] = []string{"private, no-store"}
+	dropTargeted(p.Header())
 	h.forgetSession(p)
 }
 

@@ -143,17 +143,18 @@ func (n cookieNames) takePair(pair string, own *credentials) bool {
 	return true
 }
 
-// filterSet drops attempts of the upstream to set one of our cookies.
-func (n cookieNames) filterSet(header http.Header) {
-	set := header["Set-Cookie"]
+// filterSet drops attempts of the upstream to set one of our cookies. The name
+// is Set-Cookie's in the header or in the trailers.
+func (n cookieNames) filterSet(header http.Header, name string) {
+	set := header[name]
 	if !slices.ContainsFunc(set, n.sets) {
 		return
 	}
 	if set = slices.DeleteFunc(slices.Clone(set), n.sets); len(set) == 0 {
-		delete(header, "Set-Cookie")
+		delete(header, name)
 		return
 	}
-	header["Set-Cookie"] = set
+	header[name] = set
 }
 
 // sets tells whether a Set-Cookie makes browsers send a cookie of our name, one

@@ -216,7 +216,7 @@ func TestUpstreamSetsOurCookie(t *testing.T) {
 			if tt.set != nil {
 				header["Set-Cookie"] = slices.Clone(tt.set)
 			}
-			testNames.filterSet(header)
+			testNames.filterSet(header, "Set-Cookie")
 			if got := header["Set-Cookie"]; !slices.Equal(got, tt.kept) || (got == nil) != (tt.kept == nil) {
 				t.Errorf("filterSet(%q) keeps %q, want %q", tt.set, got, tt.kept)
 			}

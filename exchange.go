@@ -145,14 +145,17 @@ func (h *Handler) trade(ctx context.Context, call exchangeCall, remember bool, a
 	return h.begin(ctx, ticket, remember, assurance)
 }
 
-// endBefore ends the session that this browser had (OWASP ASVS 7.2.4).
+// endBefore ends the session that this browser had (OWASP ASVS 7.2.4), and
+// what somebody has planted beside it.
 func (a *attempt) endBefore(ctx context.Context, own credentials) {
-	old, had := parseSessionID(a.h.realm, own.session.value)
-	if !had {
-		return
-	}
-	if err := a.h.sessions.end(ctx, old.key); err != nil {
-		a.h.log.Warn("ending the session before", zap.Error(err))
+	for _, value := range own.session.all() {
+		old, had := parseSessionID(a.h.realm, value)
+		if !had {
+			continue
+		}
+		if err := a.h.sessions.end(ctx, old.key); err != nil {
+			a.h.log.Warn("ending the session before", zap.Error(err))
+		}
 	}
 }
 

@@ -252,8 +252,7 @@ func (p *passage) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		p.clean()
 	} else {
-		p.h.cookies.filterSet(p.Header()) // a hint comes before the answer, and sets cookies as well
-		p.dropControl()
+		p.drop() // a hint comes before the answer, and sets cookies as well
 	}
 	p.ResponseWriterWrapper.WriteHeader(status)
 }
@@ -289,26 +288,58 @@ func (p *passage) clean() {
 		return
 	}
 	p.cleaned = true
-	header := p.Header()
-	delete(header, "X-Vol-User-Claims")
-	delete(header, "X-Vol-App-Claims")
-	p.h.cookies.filterSet(header)
-	said := p.dropControl()
+	said := p.drop()
 	if p.session == nil {
 		return
 	}
-	p.keepPrivate(header)
+	p.keepPrivate(p.Header())
 	p.obey(said)
+}
+
+// drop takes what is not the upstream's to say out of what is known by now of
+// its answer, out of trailers too, and returns its word on the session.
+func (p *passage) drop() []string {
+	header := p.Header()
+	for _, name := range [...]string{
+		"X-Vol-User-Claims", "X-Vol-App-Claims", http.TrailerPrefix + "X-Vol-User-Claims", http.TrailerPrefix + "X-Vol-App-Claims",
+	} {
+		delete(header, name)
+	}
+	p.h.cookies.filterSet(header, "Set-Cookie")
+	p.h.cookies.filterSet(header, http.TrailerPrefix+"Set-Cookie")
+	return p.dropControl()
 }
 
 // keepPrivate keeps caches from handing one customer's page to another.
 func (p *passage) keepPrivate(header http.Header) {
-	switch said := header["Cache-Control"]; {
-	case p.protected && !hasDirective(said, "private", "no-store"):
-		header["Cache-Control"] = []string{"private, no-store"}
-	case !p.protected && len(said) == 0:
+	said := header["Cache-Control"]
+	switch {
+	case p.protected:
+		dropTargeted(header)
+		// With must-understand a cache may overlook no-store (RFC 9111 §5.2.2.3).
+		if !hasDirective(said, "private", "no-store") || hasDirective(said, "must-understand") {
+			header["Cache-Control"] = []string{"private, no-store"}
+		}
+	case len(said) == 0:
 		header["Cache-Control"] = []string{"private"}
 		header["Vary"] = append(header["Vary"], "Cookie")
+	}
+}
+
+// dropTargeted takes out what is said to some shared caches alone, and what they
+// then heed instead of Cache-Control: RFC 9213 with the names that CDNs have
+// made after its pattern, the Edge Architecture Specification that Varnish
+// follows, and Akamai's and nginx's own.
+func dropTargeted(header http.Header) {
+	for name := range header {
+		switch name {
+		case "Surrogate-Control", "Edge-Control", "X-Accel-Expires":
+			delete(header, name)
+		default:
+			if strings.HasSuffix(name, "-Cache-Control") {
+				delete(header, name)
+			}
+		}
 	}
 }
 

@@ -34,6 +34,7 @@ func TestCachingOfSignedInPages(t *testing.T) {
 		{"protected, max-age", someone, true, "max-age=60", "private, no-store", ""},
 		{"protected, private", someone, true, "private, max-age=60", "private, max-age=60", ""},
 		{"protected, no-store", someone, true, "No-Store", "No-Store", ""},
+		{"protected, no-store that may be overlooked", someone, true, "no-store, must-understand", "private, no-store", ""},
 		{"protected, a word in a word", someone, true, "x-private", "private, no-store", ""},
 		{"public, nothing said", someone, false, "", "private", "Cookie"},
 		{"public, public", someone, false, "public, max-age=60", "public, max-age=60", ""},
@@ -56,6 +57,23 @@ func TestCachingOfSignedInPages(t *testing.T) {
 				t.Errorf("Vary = %q, want %q", got, tt.vary)
 			}
 		})
+	}
+}
+
+// What an upstream says to a CDN alone would go before our Cache-Control.
+func TestCachingByAnotherHeader(t *testing.T) {
+	someone := testSession(testRealm, testCustomer())
+	for _, name := range []string{"Surrogate-Control", "CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "X-LiteSpeed-Cache-Control", "Edge-Control", "X-Accel-Expires"} {
+		for protected, want := range map[bool]string{true: "", false: "max-age=60"} {
+			w := httptest.NewRecorder()
+			p := passageTo(w, someone, protected)
+			p.Header().Set(name, "max-age=60")
+			p.Header().Set("Cache-Control", "private")
+			p.WriteHeader(http.StatusOK)
+			if got := w.Result().Header; got.Get(name) != want || got.Get("Cache-Control") != "private" {
+				t.Errorf("%s, protected %t: %v, want %q", name, protected, got, want)
+			}
+		}
 	}
 }
 

@@ -306,7 +306,7 @@ func (p *passage) through(r *http.Request, next caddyhttp.Handler) error {
 	p.ctx, p.major = r.Context(), uint8(r.ProtoMajor)
 	p.dropControl()       // what others said before is not the upstream's word
 	if p.id.value == "" { // no session that could end
-		defer p.dropControl()
+		defer p.drop() // trailers are known only then
 		return next.ServeHTTP(p, r)
 	}
 	if p.major > 2 { // there is no other way to end a request that waits for the upstream
@@ -324,7 +324,7 @@ func (p *passage) through(r *http.Request, next caddyhttp.Handler) error {
 // leave ends the watch over a request. Of one that was cut nothing more may be
 // sent, neither on its connection; where it panicked, that is seen to.
 func (p *passage) leave(served bool) {
-	p.dropControl()
+	p.drop() // trailers are known only now
 	cut := p.h.shared.watch.leave(p)
 	if p.cancel != nil {
 		p.cancel()
