@@ -230,6 +230,8 @@ func (a *attempt) widget(what notice) *widget {
 	switch {
 	case u == nil:
 		return nil
+	case what == noticeCodeSent && u.verifier.Plausible(a.solution().answer):
+		return nil // where a limit sent nothing, the page must not show that nobody looked at it
 	case what == noticeCaptcha || u.always && (a.pending == nil || a.pending.Solved != solvedCaptcha):
 		return &u.widget
 	case a.pending != nil && a.pending.Solved == solvedCaptcha:

@@ -192,6 +192,9 @@ func TestDistributedGuessingMeetsACaptcha(t *testing.T) {
 	for i := range 10 {
 		g.wantCaptcha(g.passwordFrom(fmt.Sprint("203.0.113.", i), jane, right, ""), jane)
 	}
+	for i := range 4 { // strangers of the customer's own network
+		g.passwordFrom("203.0.113.1", fmt.Sprint(i, "@example.com"), "wrong", "")
+	}
 	g.wantSignedIn(g.passwordFrom("203.0.113.1", jane, right, device), "1001", "password")
 	for range 3 {
 		g.passwordFrom("203.0.113.1", jane, "wrong", device)
@@ -318,6 +321,22 @@ func TestSolvedCaptchaSparesTheCode(t *testing.T) {
 	if o.Code != http.StatusForbidden || g.sim.Calls("otp/request") != 1 {
 		t.Errorf("another code: status %d, %d mails; want 403 and 1", o.Code, g.sim.Calls("otp/request"))
 	}
+}
+
+// TestCookieTellsNoSolvedCaptcha: its length would say whether a limit kept a
+// code from being sent.
+func TestCookieTellsNoSolvedCaptcha(t *testing.T) {
+	p := newProvider(t)
+	g := newGateway(t, p.ask(func(h *Handler) { h.Captcha.After, h.Limits.Send.Client = "0", []string{"1/1h"} }))
+	sent := g.signInPost("192.0.2.1", "", "email", jane, "captcha", "good-1")
+	silent := g.signInPost("192.0.2.1", "", "email", jane, "captcha", "good-2")
+	if a, b := len(sent.cookie(g.cookies.login).Value), len(silent.cookie(g.cookies.login).Value); a != b {
+		t.Errorf("the cookie has %d bytes where a code was sent, and else %d", a, b)
+	}
+	if a, b := sent.Body.String(), silent.Body.String(); strings.Contains(a, "data-sitekey") != strings.Contains(b, "data-sitekey") {
+		t.Errorf("the page shows a captcha only in one case:\n%s\n%s", a, b)
+	}
+	g.mailed()
 }
 
 // TestSolvedCaptchaSparesTheSecondFactor: a captcha that came with a password
