@@ -45,6 +45,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //		limit       nodes <n>
 //		limit       floor <duration>
 //		limit       off
+//		captcha     [<provider>] { … }
 //		identity    <header> <field>
 //		forward     bearer|user_claims
 //	}
@@ -59,7 +60,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := h.parseLines(d, at); err != nil {
 		return err
 	}
-	h.Source = at.of("kibo_auth", "client", "secret", "store", "verify.hmac", "verify.key")
+	h.Source = at.of("kibo_auth", "client", "secret", "store", "verify.hmac", "verify.key", "captcha.site_key", "captcha.secret")
 	return at.explain(h.checked())
 }
 
@@ -89,6 +90,7 @@ func (h *Handler) parseLines(d *caddyfile.Dispenser, at places) error {
 		"session":  func(d *caddyfile.Dispenser) error { at.note("session", d); return h.Session.parse(d, at) },
 		"store":    func(d *caddyfile.Dispenser) error { at.note("store", d); return h.parseStore(d) },
 		"limit":    repeated(func(d *caddyfile.Dispenser) error { return h.Limits.parse(d, at) }),
+		"captcha":  func(d *caddyfile.Dispenser) error { at.note("captcha", d); return h.Captcha.parse(d, at) },
 		"identity": repeated(func(d *caddyfile.Dispenser) error { at.note("identity", d); return h.parseIdentity(d, at) }),
 		"forward":  func(d *caddyfile.Dispenser) error { at.note("forward", d); return list(d, &h.Forward) },
 	})

@@ -28,7 +28,7 @@ func (p *problem) Error() string {
 // defaults must have been set.
 func (h *Handler) check() error {
 	for _, check := range []func() *problem{
-		h.checkKibo, h.checkKiboHeaders, h.checkLogin, h.checkPaths, h.checkVerify, h.checkTimes, h.Session.check, h.Session.Cookie.check, h.checkLimits, h.checkIdentity,
+		h.checkKibo, h.checkKiboHeaders, h.checkLogin, h.checkPaths, h.checkVerify, h.checkTimes, h.Session.check, h.Session.Cookie.check, h.checkLimits, h.checkCaptcha, h.checkIdentity,
 	} {
 		if p := check(); p != nil {
 			return p

@@ -193,6 +193,7 @@ func (h *Handler) setDefaults() {
 	h.Session.ControlHeader = headerName(h.Session.ControlHeader)
 	h.Session.Cookie.setDefaults()
 	h.Limits.setDefaults()
+	h.Captcha.setDefaults()
 	if h.Identity == nil {
 		h.Identity = []Identity{{Header: "Kibo-Account-Id", Field: "account_id"}}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kiboauth/caddy-kibo-auth/internal/captcha"
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
 	"github.com/kiboauth/caddy-kibo-auth/internal/loginform"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
@@ -39,6 +40,7 @@ var (
 	errOverLimit    = errors.New("over a limit")
 	errOverTotal    = errors.New("too many codes are sent in total")
 	errCrowded      = errors.New("too many tries wait already")
+	errCaptcha      = errors.New("a captcha is asked for")
 )
 
 // tooSoon is errTooSoon with the time to wait.
@@ -94,6 +96,9 @@ var answers = []struct {
 	{errOverTotal, unavailable}, // before what it wraps
 	{errOverLimit, limited},
 	{errCrowded, unavailable},
+	{errCaptcha, captchaRequired},
+	{captcha.ErrBusy, unavailable},
+	{captcha.ErrUnavailable, unavailable},
 	{ErrNoSession, answer{401, "no_session", "Please sign in", "This page is for customers who have signed in.", noticeNone}},
 	{kibo.ErrLimited, limited},
 	{errInsecure, answer{503, "unavailable", "Sign-in is not set up for this address", "The shop's operator must remove the insecure option.", noticeUnavailable}},
@@ -106,10 +111,11 @@ var answers = []struct {
 }
 
 var (
-	rejected    = answer{401, "rejected", "That did not work", "What you entered was not accepted. Check it and the newest e-mail, or ask for a new code.", noticeRejected}
-	limited     = answer{429, "limited", "Too many sign-ins just now", "Please wait a little and try again.", noticeLimited}
-	unavailable = answer{503, "unavailable", "Sign-in is not available just now", "Your code is not lost. Please try again in a moment.", noticeUnavailable}
-	ourFault    = answer{500, "error", "Something went wrong on our side", "Please try again. If it stays like this, please tell the shop.", noticeUnavailable}
+	rejected        = answer{401, "rejected", "That did not work", "What you entered was not accepted. Check it and the newest e-mail, or ask for a new code.", noticeRejected}
+	limited         = answer{429, "limited", "Too many sign-ins just now", "Please wait a little and try again.", noticeLimited}
+	captchaRequired = answer{403, "captcha_required", "Please show that you are a person", "There were many sign-ins just now. Solve the captcha and send the form again.", noticeCaptcha}
+	unavailable     = answer{503, "unavailable", "Sign-in is not available just now", "Your code is not lost. Please try again in a moment.", noticeUnavailable}
+	ourFault        = answer{500, "error", "Something went wrong on our side", "Please try again. If it stays like this, please tell the shop.", noticeUnavailable}
 )
 
 // answerTo looks an error up, with the time to wait if there is one.
@@ -161,14 +167,21 @@ type problemBody struct {
 	Detail  string `json:"detail"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	// Captcha is what a script needs to draw one, with captchaRequired.
+	Captcha *widget `json:"captcha,omitempty"`
 }
 
 func writeProblem(w http.ResponseWriter, a answer, wait time.Duration) error {
+	return a.write(w, wait, nil)
+}
+
+// write sends an answer to a script, with what it needs to draw a captcha.
+func (a answer) write(w http.ResponseWriter, wait time.Duration, draw *widget) error {
 	if wait > 0 {
 		w.Header().Set("Retry-After", seconds(wait))
 	}
 	return writeJSON(w, a.status, "application/problem+json", problemBody{
-		Type: "about:blank", Title: a.title, Status: a.status, Detail: a.text, Code: a.code, Message: a.title + ". " + a.text,
+		Type: "about:blank", Title: a.title, Status: a.status, Detail: a.text, Code: a.code, Message: a.title + ". " + a.text, Captcha: draw,
 	})
 }
 
@@ -204,6 +217,7 @@ func (h *Handler) report(err error, a answer) {
 	switch {
 	case errors.Is(err, errTryLater): // reported when it failed
 	case errors.Is(err, errTooSoon): // a customer in a hurry
+	case errors.Is(err, captcha.ErrUnavailable): // once a minute, where it is noticed
 	case errors.Is(err, errOverLimit) && !errors.Is(err, errOverTotal): // logged with the account
 	case a.status == http.StatusInternalServerError, errors.Is(err, errInsecure), errors.Is(err, errBadTicket):
 		h.log.Error("cannot answer", append(fields, zap.Error(err))...)

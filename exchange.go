@@ -105,7 +105,7 @@ func (a *attempt) exchange(own credentials, p *pending, key string, call exchang
 	select {
 	case done := <-a.h.shared.exchanges.DoChan(key, detached(a.h, a.flight(who, p, call))):
 		if second, ok := errors.AsType[*secondFactor](done.Err); ok {
-			return a.askSecond(p, second.userID)
+			return a.askSecond(p, second)
 		}
 		if done.Err != nil {
 			return a.fail(done.Err)
@@ -119,19 +119,28 @@ func (a *attempt) exchange(own credentials, p *pending, key string, call exchang
 	}
 }
 
-// flight counts, makes the call, and makes the session. What is shared is
-// counted once.
+// flight counts, has a captcha solved if one is asked for, makes the call, and
+// makes the session. What is shared is counted once.
 func (a *attempt) flight(who *visitor, p *pending, call exchangeCall) func(context.Context) (*signedIn, error) {
-	h, remember, assurance := a.h, p.Remember || a.form.Remember, p.assurance()
+	h, remember, assurance, brought := a.h, p.Remember || a.form.Remember, p.assurance(), a.solution().spared(p)
 	return func(ctx context.Context) (*signedIn, error) {
 		back, err := h.limits.guess(ctx, who, h.log)
 		if err != nil {
 			h.reportLimit("sign-in refused by a limit", who, err)
 			return nil, err
 		}
+		scored, solved, err := h.human.pass(ctx, who, brought)
+		if err != nil {
+			back.do(ctx)
+			return nil, err
+		}
 		in, err := h.trade(ctx, call, remember, assurance)
 		if !failedGuess(err) {
 			back.do(ctx)
+			scored.do(ctx)
+		}
+		if second, ok := errors.AsType[*secondFactor](err); ok {
+			second.solved = solved
 		}
 		return in, err
 	}

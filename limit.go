@@ -53,11 +53,11 @@ func newLimits(set Limits, realm string, here *counts, common Counters) (*limits
 	if set.Off {
 		return nil, nil
 	}
-	m := maker{here: here, parts: cmp.Or(set.Nodes, 1)}
-	if common != nil {
-		m.common, m.parts = &commonCounts{Counters: common}, cmp.Or(set.Nodes, 2)
-	}
-	l := &limits{here: here, realm: realm}
+	return newMaker(set, here, common).limits(set, realm)
+}
+
+func (m maker) limits(set Limits, realm string) (*limits, error) {
+	l := &limits{here: m.here, realm: realm}
 	var errs [3]error
 	l.send, errs[0] = m.budget("send", set.Send)
 	l.verify, errs[1] = m.budget("verify", set.Verify)
@@ -70,6 +70,13 @@ type maker struct {
 	here   *counts
 	common *commonCounts
 	parts  int // into which the limits are divided while common does not answer
+}
+
+func newMaker(set Limits, here *counts, common Counters) maker {
+	if common == nil {
+		return maker{here: here, parts: cmp.Or(set.Nodes, 1)}
+	}
+	return maker{here, &commonCounts{Counters: common}, cmp.Or(set.Nodes, 2)}
 }
 
 func (m maker) budget(name string, set LimitRates) (*budget, error) {
@@ -199,8 +206,7 @@ func (u undo) do(ctx context.Context) {
 // than the limits before let through, and pushes none out.
 func (l *limits) take(ctx context.Context, v *visitor, spots []spot) (taken undo, err error) {
 	for _, p := range spots {
-		key := keyedHash(v.key, append([]string{"counter", l.realm, p.name}, p.subject...)...)
-		wait, back := p.take(ctx, p.shelf, base64.RawURLEncoding.EncodeToString(key[:18]))
+		wait, back := p.take(ctx, p.shelf, l.key(v, p))
 		if wait > 0 {
 			taken.do(ctx)
 			return nil, &overLimit{p.scope, wait}
@@ -210,21 +216,28 @@ func (l *limits) take(ctx context.Context, v *visitor, spots []spot) (taken undo
 	return taken, nil
 }
 
+// key names a spot in a way that tells nothing of it.
+func (l *limits) key(v *visitor, p spot) string {
+	sum := keyedHash(v.key, append([]string{"counter", l.realm, p.name}, p.subject...)...)
+	return base64.RawURLEncoding.EncodeToString(sum[:18])
+}
+
 // mail asks whether a code may be mailed. again is for one that is asked for
 // again, which has a pause of its own. If Kibo does not mail it, back takes that
-// back, but for the pause. An overLimit says that it may not.
-func (l *limits) mail(ctx context.Context, v *visitor, again bool) (back undo, err error) {
+// back, but for the pause; pause is for what was not even asked to. An overLimit
+// says that it may not.
+func (l *limits) mail(ctx context.Context, v *visitor, again bool) (back, pause undo, err error) {
 	if l == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	back, err = l.take(ctx, v, slices.Concat(l.send.clientSpots(v), l.send.totalSpots(v), l.send.accountSpots(v)))
 	if err != nil || again {
-		return back, err
+		return back, nil, err
 	}
-	if _, err = l.take(ctx, v, []spot{accountSpot(l.pause, v, true)}); err != nil {
+	if pause, err = l.take(ctx, v, []spot{accountSpot(l.pause, v, true)}); err != nil {
 		back.do(ctx)
 	}
-	return back, err
+	return back, pause, err
 }
 
 // guess asks whether a code or a password may be tried, and waits while there

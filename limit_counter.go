@@ -19,6 +19,7 @@ const (
 	clients
 	devices // of accounts, for browsers that have signed in to them before
 	totals
+	captchas // answers that have been looked at, and sign-ins for which one was good
 	shelves
 )
 
@@ -57,12 +58,13 @@ type counter struct {
 	common *commonCounts                 // nil: nobody else counts with us
 	shared *throttled.GCRARateLimiterCtx // at the common store
 	local  [shelves]*throttled.GCRARateLimiterCtx
+	parts  int // into which local divides the rate
 }
 
 // counter makes one. The duration is part of its name, and the number is not:
 // a reload that changes only the number keeps what was counted.
 func (m maker) counter(name string, r rate) (*counter, error) {
-	c := &counter{name: name + " " + r.per.String(), rate: r, here: m.here, common: m.common}
+	c := &counter{name: name + " " + r.per.String(), rate: r, here: m.here, common: m.common, parts: m.parts}
 	var err error
 	for i, store := range m.here.shelves {
 		part := rate{max(1, r.count/m.parts), r.per}
@@ -96,6 +98,22 @@ func (c *counter) take(ctx context.Context, on shelfOf, key string) (wait time.D
 		wait = time.Second
 	}
 	return wait, c.undo(limiter, key)
+}
+
+// full tells whether one more would be too many, without counting it.
+func (c *counter) full(ctx context.Context, on shelfOf, key string) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commonTimeout)
+	defer cancel()
+	r := rate{max(1, c.rate.count/c.parts), c.rate.per}
+	arrival, now, err := c.here.shelves[on].GetWithTime(ctx, key)
+	if c.common.answers() {
+		if theirs, at, failed := c.common.GetWithTime(ctx, key); failed == nil {
+			r, arrival, now, err = c.rate, theirs, at, nil
+		}
+	}
+	// One more is free until the theoretical arrival of the next lies so far
+	// ahead that all of the burst is used up.
+	return err == nil && time.Unix(0, arrival).Sub(now) > r.per/time.Duration(r.count)*time.Duration(r.count-1)
 }
 
 func (c *counter) undo(limiter *throttled.GCRARateLimiterCtx, key string) func(context.Context) {

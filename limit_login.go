@@ -31,24 +31,27 @@ func (a *attempt) visitor(ctx context.Context, email string) (*visitor, error) {
 	return v, nil
 }
 
-// mayMail asks the limits whether a code may be mailed. If send is false, the
-// answer must look as if it had been; back is to be called when Kibo could not
-// mail it. The error says that the post must be refused.
-func (a *attempt) mayMail(ctx context.Context, email string, again bool) (back undo, send bool, err error) {
-	who, err := a.visitor(ctx, email)
-	if err != nil {
-		return nil, false, err
-	}
-	back, err = a.h.limits.mail(ctx, who, again)
+// mailing is what the limits say of a code that is to be mailed.
+type mailing struct {
+	send  bool // else the answer must look as if it had been
+	back  undo // to be done when Kibo could not mail it
+	pause undo // to be done as well when Kibo was not asked to
+}
+
+// mayMail asks the limits whether a code may be mailed. The error says that the
+// post must be refused.
+func (a *attempt) mayMail(ctx context.Context, who *visitor, again bool) (m mailing, err error) {
+	m.back, m.pause, err = a.h.limits.mail(ctx, who, again)
 	over, ok := errors.AsType[*overLimit](err)
 	switch {
 	case ok && over.scope == scopeTotal:
-		return nil, false, fmt.Errorf("%w: %w", errOverTotal, err)
+		return mailing{}, fmt.Errorf("%w: %w", errOverTotal, err)
 	case ok:
 		a.h.reportLimit("no code was sent", who, err)
-		return nil, false, nil
+		return mailing{}, nil
 	}
-	return back, err == nil, err
+	m.send = err == nil
+	return m, err
 }
 
 // reportLimit logs what a limit has kept from happening, and whose that was.

@@ -57,7 +57,7 @@ func (l *limits) guesses(t testing.TB, v *visitor, n int) (through int) {
 func (l *limits) mails(t testing.TB, v *visitor, n int, again bool) (through int) {
 	t.Helper()
 	for range n {
-		if _, err := l.mail(t.Context(), v, again); err == nil {
+		if _, _, err := l.mail(t.Context(), v, again); err == nil {
 			through++
 		} else if !errors.Is(err, errOverLimit) {
 			t.Fatal(err)
@@ -149,7 +149,7 @@ func TestMailGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimits(t, newCounts(), nil)
 		for i := range 50 {
-			back, err := l.mail(t.Context(), from("192.0.2.1", ""), false)
+			back, _, err := l.mail(t.Context(), from("192.0.2.1", ""), false)
 			if err != nil {
 				t.Fatalf("mail %d: %v", i, err)
 			}
@@ -212,12 +212,12 @@ func TestTooManyCodesInTotal(t *testing.T) {
 	for i := range 3 {
 		v := from(fmt.Sprint("192.0.2.", i), "")
 		v.account = fmt.Sprint(i)
-		_, err := l.mail(t.Context(), v, false)
+		_, _, err := l.mail(t.Context(), v, false)
 		if over, ok := errors.AsType[*overLimit](err); (err != nil) != (i == 2) || ok && over.scope != scopeTotal {
 			t.Errorf("mail %d: %v", i, err)
 		}
 	}
-	if _, err := l.mail(t.Context(), from("192.0.2.1", "device"), false); err != nil {
+	if _, _, err := l.mail(t.Context(), from("192.0.2.1", "device"), false); err != nil {
 		t.Errorf("strangers keep a known device from its code: %v", err)
 	}
 }
@@ -431,7 +431,7 @@ func TestLeavingClientIsNoOutage(t *testing.T) {
 	l := testLimits(t, newCounts(), common)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.mail(ctx, from("192.0.2.1", ""), false); err != nil {
+	if _, _, err := l.mail(ctx, from("192.0.2.1", ""), false); err != nil {
 		t.Error(err)
 	}
 	if !l.pause.common.answers() || len(common.found) == 0 {
@@ -449,7 +449,7 @@ func TestFailedGuess(t *testing.T) {
 		{fmt.Errorf("asking: %w", kibo.ErrRejected), true},
 		{kibo.ErrUnavailable, false},
 		{kibo.ErrLimited, false},
-		{&secondFactor{"1"}, false},
+		{&secondFactor{userID: "1"}, false},
 		{errStore, false},
 		{errBadTicket, false},
 	} {

@@ -77,6 +77,8 @@ func answerable(err error) bool {
 func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request) error {
 	view := h.loginView(stepEmail)
 	view.ReturnTo = urlpath.LocalTarget(h.returnIn(r.URL.Query()))
+	a := &attempt{h: h, r: r, form: new(loginform.Form)}
+	view.Captcha = a.widget(noticeNone)
 	h.pages.login(w, r, http.StatusOK, view)
 	return nil
 }
@@ -166,20 +168,50 @@ func (a *attempt) sendCode() error {
 		return a.fail(err)
 	}
 	p := a.newPending(factorCode)
-	back, send, err := a.mayMail(ctx, p.Email, false)
+	m, err := a.admitCode(ctx, p)
+	if errors.Is(err, errCaptcha) {
+		a.pending = nil // so that the page asks for what was asked for, and not for a code
+	}
 	if err != nil {
 		return a.fail(err)
 	}
 	if err := h.keep(ctx, a.w, p); err != nil {
-		back.do(ctx)
+		m.back.do(ctx)
 		return a.fail(err)
 	}
 	a.pending = p
-	if send {
+	if m.send {
 		request := kibo.CodeRequest{Email: p.Email, ClientIP: clientIP(a.r)}
-		go h.requestCode(context.WithoutCancel(ctx), request, back)
+		go h.requestCode(context.WithoutCancel(ctx), request, m.back)
 	}
 	return a.codeSent(stepCode)
+}
+
+// admitCode holds a request for a code against the limits, and has a captcha
+// solved if one is asked for. Where the limits send nothing, that must not show.
+func (a *attempt) admitCode(ctx context.Context, p *pending) (mailing, error) {
+	who, err := a.visitor(ctx, p.Email)
+	if err != nil {
+		return mailing{}, err
+	}
+	m, err := a.mayMail(ctx, who, false)
+	if err != nil {
+		return mailing{}, err
+	}
+	if !m.send {
+		return m, a.h.human.seem(ctx, who, a.solution())
+	}
+	scored, solved, err := a.h.human.pass(ctx, who, a.solution())
+	if err != nil {
+		m.back.do(ctx)
+		m.pause.do(ctx)
+		return mailing{}, err
+	}
+	if solved {
+		p.Solved = solvedCaptcha
+	}
+	m.back = append(m.back, scored...)
+	return m, nil
 }
 
 func (a *attempt) codeSent(step loginStep) error {
@@ -257,6 +289,9 @@ func (a *attempt) fail(err error) error {
 	}
 	h.report(err, answer)
 	if a.json {
+		if answer == captchaRequired {
+			return answer.write(a.w, wait, &h.human.widget)
+		}
 		return writeProblem(a.w, answer, wait)
 	}
 	step := stepEmail
@@ -281,7 +316,10 @@ func (a *attempt) show(status int, step loginStep, what notice, wait time.Durati
 		view.Email, view.Remember = a.pending.Email, a.pending.Remember
 		view.AfterPassword = a.pending.First == factorPassword
 	}
-	view.Notice, view.Retry = what, wait
+	if what == noticeCaptcha {
+		view.Code = a.form.Code
+	}
+	view.Notice, view.Retry, view.Captcha = what, wait, a.widget(what)
 	h.pages.login(a.w, a.r, status, view)
 	return nil
 }
@@ -293,6 +331,8 @@ func upstreamState(step loginStep, what notice) string {
 		return "code_sent"
 	case noticeLimited:
 		return "limited"
+	case noticeCaptcha:
+		return "captcha"
 	case noticeUnavailable, noticeNotSent:
 		return "unavailable"
 	case noticeNone:

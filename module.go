@@ -80,6 +80,8 @@ type Handler struct {
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.kibo_auth.stores inline_key=backend"`
 	// Limits bound how often codes are sent and tried. Default: see Limits.
 	Limits Limits `json:"limits,omitzero"`
+	// Captcha has clients solve a captcha that ask or fail often. Default: none.
+	Captcha Captcha `json:"captcha,omitzero"`
 	// Identity are the headers that tell the upstream who is asking.
 	// Default: Kibo-Account-Id with the account_id.
 	Identity []Identity `json:"identity,omitempty"`
@@ -107,6 +109,7 @@ type Handler struct {
 	keyring   *keyring
 	origins   *http.CrossOriginProtection
 	limits    *limits // nil: off
+	human     *human  // nil: no captchas
 	headers   []boundHeader
 	reserved  reserved
 	pooled    []any // keys to give back to the pool
@@ -175,7 +178,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return places(h.Source).explain(err)
 	}
 	for _, step := range []func(caddy.Context) error{
-		h.provisionKibo, h.provisionVerifier, h.provisionLogin, h.provisionIdentity, h.provisionStore,
+		h.provisionKibo, h.provisionVerifier, h.provisionLogin, h.provisionIdentity, h.provisionStore, h.provisionCaptcha,
 	} {
 		if err := step(ctx); err != nil {
 			return places(h.Source).explain(err)
@@ -313,6 +316,9 @@ func (h *Handler) provisionLogin(ctx caddy.Context) (err error) {
 		}
 	}
 	h.form, h.bodyTime = h.Login.formFields(), loginBodyTime
+	if h.Captcha.Field != "" {
+		h.form.Extra = append(h.form.Extra, h.Captcha.Field)
+	}
 	return nil
 }
 
@@ -380,6 +386,9 @@ func (h *Handler) Cleanup() error {
 	h.pooled = nil
 	if h.closeStore != nil {
 		h.closeStore()
+	}
+	if h.human != nil {
+		h.human.verifier.Close()
 	}
 	return errors.Join(errs...)
 }

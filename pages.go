@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/captcha"
 )
 
 // loginStep is where in signing in the customer is.
@@ -35,6 +37,7 @@ const (
 	noticeSignedOut
 	noticeBadAddress // what was typed is no e-mail address
 	noticeNotSent    // Kibo sends no further code of the second step
+	noticeCaptcha    // a captcha is to be solved first
 )
 
 // isError tells a notice about trouble from a pleasant one.
@@ -60,10 +63,14 @@ type loginView struct {
 
 	Hidden   [][2]string // names and values of further hidden inputs
 	Email    string
+	Code     string // with noticeCaptcha only: Kibo has not seen it
 	ReturnTo string
 	Remember bool
 	// AfterPassword: with stepSecond, what came first was a password.
 	AfterPassword bool
+
+	// Captcha is to be drawn; nil: none.
+	Captcha *widget
 
 	Notice notice
 	Retry  time.Duration // with noticeLimited and noticeUnavailable; 0: not known
@@ -85,6 +92,7 @@ type pages struct {
 	help     brandHelp
 	style    template.CSS
 	csp      string
+	widget   string // the policy of a page with a captcha
 	template *template.Template
 }
 
@@ -130,6 +138,14 @@ func pagePolicy(logo, style string) string {
 		"; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 }
 
+// allow lets pages with a captcha, and no others, have what its widget needs.
+func (p *pages) allow(c captcha.Provider) {
+	p.widget = p.csp + "; " + c.Policy
+	if c.Styles != "" {
+		p.widget = strings.Replace(p.widget, "; style-src ", "; style-src "+c.Styles+" ", 1)
+	}
+}
+
 // pageData is what the templates draw from.
 type pageData struct {
 	Brand   Brand
@@ -160,11 +176,12 @@ func (d pageData) Title() string {
 
 // What the templates ask of a view.
 
-func (v loginView) AsksEmail() bool  { return v.Step == stepEmail }
-func (v loginView) AsksSecond() bool { return v.Step == stepSecond }
-func (v loginView) CodeSent() bool   { return v.Notice == noticeCodeSent }
-func (v loginView) InTrouble() bool  { return v.Notice.isError() }
-func (v loginView) Mistyped() bool   { return v.Notice == noticeRejected || v.Notice == noticeBadAddress }
+func (v loginView) AsksEmail() bool   { return v.Step == stepEmail }
+func (v loginView) AsksSecond() bool  { return v.Step == stepSecond }
+func (v loginView) AsksCaptcha() bool { return v.Notice == noticeCaptcha }
+func (v loginView) CodeSent() bool    { return v.Notice == noticeCodeSent }
+func (v loginView) InTrouble() bool   { return v.Notice.isError() }
+func (v loginView) Mistyped() bool    { return v.Notice == noticeRejected || v.Notice == noticeBadAddress }
 
 // AtPassword: there is nothing to mend but the password, or so it seems. It is
 // never filled in again, so that is where typing goes on.
@@ -178,7 +195,7 @@ func (p *pages) login(w http.ResponseWriter, r *http.Request, status int, v logi
 		Heading:    v.heading(),
 		Alert:      v.Notice.isError(),
 		Message:    v.message(),
-		FocusField: v.Notice != noticeLimited && v.Notice != noticeSignedOut,
+		FocusField: v.Notice != noticeLimited && v.Notice != noticeSignedOut && v.Notice != noticeCaptcha,
 		Login:      v,
 	})
 }
@@ -228,6 +245,8 @@ func (v loginView) message() string {
 		return "That does not look like an e-mail address. Please check it and try again."
 	case noticeSignedOut:
 		return "You are signed out."
+	case noticeCaptcha:
+		return "There were many sign-ins just now. Please show below that you are a person, then go on."
 	default:
 		return ""
 	}
@@ -284,6 +303,9 @@ func (p *pages) write(w http.ResponseWriter, r *http.Request, name string, statu
 		return
 	}
 	p.header(w.Header(), retry)
+	if d.Login.Captcha != nil {
+		w.Header().Set("Content-Security-Policy", p.widget)
+	}
 	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {

@@ -25,8 +25,12 @@ type pending struct {
 	First    string `json:"f,omitempty"` // the first factor; "": factorCode
 	UserID   string `json:"u,omitempty"` // set: the second factor is what is missing
 	Resent   int64  `json:"s,omitempty"` // Unix milliseconds: when its code was last asked for again
+	Solved   int    `json:"c"`           // solvedCaptcha, or 0; both have the same length
 	Began    int64  `json:"t"`           // Unix seconds
 }
+
+// solvedCaptcha says that a captcha has been solved to have the code sent.
+const solvedCaptcha = 1
 
 // First factors.
 const (

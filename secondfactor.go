@@ -18,12 +18,16 @@ const resendPause = 30 * time.Second
 
 // askSecond keeps a sign-in whose first factor was good for the code of the
 // second, which Kibo has sent. Such a sign-in opens nothing but this step.
-func (a *attempt) askSecond(first *pending, userID string) error {
+func (a *attempt) askSecond(first *pending, second *secondFactor) error {
+	userID := second.userID
 	if userID == "" || first.UserID != "" && first.UserID != userID {
 		return a.fail(fmt.Errorf("%w: a second factor without a user, or of another one", errBadTicket))
 	}
 	p := *first
 	p.UserID = userID
+	if second.solved {
+		p.Solved = solvedCaptcha
+	}
 	if err := a.h.keep(a.r.Context(), a.w, &p); err != nil {
 		return a.fail(err)
 	}
@@ -82,18 +86,22 @@ func (a *attempt) resendSecond(p *pending) error {
 	if wait := h.shared.resends.take(p.UserID, now); wait > 0 {
 		return &tooSoon{wait}
 	}
-	back, send, err := a.mayMail(ctx, p.Email, true)
+	who, err := a.visitor(ctx, p.Email)
 	if err != nil {
 		return err
 	}
-	if send {
+	m, err := a.mayMail(ctx, who, true)
+	if err != nil {
+		return err
+	}
+	if m.send {
 		err = h.kibo.RequestSecondFactor(ctx, kibo.SecondFactorRequest{UserID: p.UserID, ClientIP: clientIP(a.r)})
 	}
 	switch {
 	case errors.Is(err, kibo.ErrRejected):
 		return fmt.Errorf("%w: %w", errNotSent, err)
 	case err != nil:
-		back.do(ctx)
+		m.back.do(ctx)
 		return err
 	}
 	p.Resent = now.UnixMilli()

@@ -176,7 +176,7 @@ func TestSecondFactorAsksForAnotherUser(t *testing.T) {
 	for _, tt := range []struct{ first, second string }{{"one", ""}, {"one", "another"}, {"", ""}} {
 		w := outcome{ResponseRecorder: httptest.NewRecorder()}
 		a := &attempt{h: g.Handler, w: w, r: r, form: new(loginform.Form), json: true}
-		if err := a.askSecond(&pending{Email: jane, UserID: tt.first}, tt.second); err != nil || w.cookie(g.cookies.login) != nil {
+		if err := a.askSecond(&pending{Email: jane, UserID: tt.first}, &secondFactor{userID: tt.second}); err != nil || w.cookie(g.cookies.login) != nil {
 			t.Errorf("user %q after %q: %v, cookies %v, want none", tt.second, tt.first, err, w.Result().Cookies())
 		}
 	}

@@ -21,7 +21,10 @@ type signedIn struct {
 }
 
 // secondFactor says that a ticket is no sign-in yet.
-type secondFactor struct{ userID string }
+type secondFactor struct {
+	userID string
+	solved bool // a captcha came with the first factor
+}
 
 func (*secondFactor) Error() string { return errSecondFactor.Error() }
 func (*secondFactor) Unwrap() error { return errSecondFactor }
@@ -83,7 +86,7 @@ func (h *Handler) trust(ctx context.Context, t *kibo.Ticket) (*verify.Claims, er
 	a := t.Customer
 	switch {
 	case t.Requires2FA: // not signed in, even if tokens came with it
-		return nil, &secondFactor{t.UserID}
+		return nil, &secondFactor{userID: t.UserID}
 	case a != nil && (a.Anonymous || a.Locked || a.Inactive):
 		return nil, kibo.ErrRejected
 	case t.JWT == "":

@@ -99,6 +99,7 @@ var grammar = []struct{ block, prefix string }{
 	{"login {\n?\n}", "login_"},
 	{"login {\nbrand {\n?\n}\n}", "login_brand_"},
 	{"verify {\n?\n}", "verify_"},
+	{"captcha {\n?\n}", "captcha_"},
 	{"session {\n?\n}", "session_"},
 	{"session {\ncookie {\n?\n}\n}", "session_cookie_"},
 	{"store memory {\n?\n}", "store_memory_"},
