@@ -79,9 +79,9 @@ func TestAttackSuiteOnProtectedPaths(t *testing.T) {
 	strike(t, target, "paths")
 }
 
-// TestAttackSuiteFindsAGatewayThatIsMissing: the suite has nothing good to say
-// of a Caddy that protects with matchers alone.
-func TestAttackSuiteFindsAGatewayThatIsMissing(t *testing.T) {
+// TestAttackSuiteFindsThatThereIsNoGateway: a shop without one is not tried, and
+// certainly does not pass.
+func TestAttackSuiteFindsThatThereIsNoGateway(t *testing.T) {
 	w, target := attackable(t, setup{})
 	target.Base.Host = w.stock
 	if err := attack.Run(t.Context(), target, "", func(attack.Result) { t.Error("a check was made") }); err == nil {

@@ -159,6 +159,9 @@ func (s *suite) try(c check) Result {
 	}
 	v := &verdict{}
 	c.run(s, v)
+	if s.alive != nil && !s.alive() { // or silence would pass for a refusal
+		v.fail("the target answers no longer")
+	}
 	v.fill(&r)
 	r.Got = s.scrub(r.Got)
 	for i, f := range r.Failures {

@@ -200,6 +200,22 @@ func TestOtherMachines(t *testing.T) {
 	}
 }
 
+// TestTargetThatGoesAway: silence is no refusal.
+func TestTargetThatGoesAway(t *testing.T) {
+	s, err := newSuite(t.Context(), serve(t, &fake{}, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := s.meet(); err != nil {
+		t.Fatal(err)
+	}
+	s.addr = closedPort(t)
+	if r := s.try(methodChecks[0]); r.Outcome != Fail {
+		t.Errorf("%s", r)
+	}
+}
+
 // TestNoCookieInTheReport: not even where an answer has it.
 func TestNoCookieInTheReport(t *testing.T) {
 	s := &suite{Target: Target{Session: live}}

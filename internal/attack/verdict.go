@@ -8,7 +8,7 @@ import (
 )
 
 // maxFailures is how many failures of a check are kept, maxShown how many of
-// them a line of the report shows.
+// them, or kinds of answers, a line of the report shows.
 const (
 	maxFailures = 100
 	maxShown    = 3
@@ -83,6 +83,9 @@ func (v *verdict) summary() string {
 	})
 	for i, kind := range kinds {
 		kinds[i] = fmt.Sprintf("%d × %s", v.came[kind], kind)
+	}
+	if more := len(kinds) - maxShown; more > 1 {
+		kinds = append(kinds[:maxShown], fmt.Sprintf("%d other answers", more))
 	}
 	return strings.Join(kinds, ", ")
 }
