@@ -141,6 +141,7 @@ func TestTargetThatIsNoTarget(t *testing.T) {
 		"protected public": {func(g *Target) { g.Public = "/account" }, "needs a session"},
 		"dead session":     {func(g *Target) { g.Session = strings.Repeat("x", 43) }, "does not open"},
 		"no echo":          {func(g *Target) { g.Echo = "/" }, "shows neither"},
+		"no code field":    {func(g *Target) { g.Code = "other" }, "field of the code"},
 		"no host":          {func(g *Target) { g.Base.Host = "" }, "want an address"},
 		"another machine":  {func(g *Target) { g.Base.Host = "203.0.113.7:1"; g.Timeout = time.Millisecond }, "is not this machine"},
 	} {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -132,6 +133,9 @@ func (s *suite) meet() error {
 			return fmt.Errorf("%w: the session does not open %s: %s; is it alive, and is %q the cookie's name?", ErrTarget, s.Protected, a, s.Cookie)
 		}
 	}
+	if s.takesForRequest(s.post(s.Login, s.credentials(madeUp), ownSite)) {
+		return fmt.Errorf("%w: the form takes an address with a code for a request for a code; is %q the field of the code?", ErrTarget, s.Code)
+	}
 	if s.Echo != "" {
 		a := s.get(s.Echo, "Cookie: control="+mark)
 		b := s.get(s.Echo, "X-Control: "+mark)
@@ -142,6 +146,12 @@ func (s *suite) meet() error {
 	s.more = s.protocols(public)
 	s.alive = func() bool { return s.get(s.Public).status != 0 }
 	return nil
+}
+
+// takesForRequest tells whether a sign-in was begun by what was to be its second
+// step. Each such post would have Kibo send a code.
+func (s *suite) takesForRequest(a *answer) bool {
+	return slices.ContainsFunc(cookies(a), func(c *http.Cookie) bool { return c.Name == s.Cookie+"-login" && c.MaxAge >= 0 })
 }
 
 // ticket is the header line that carries the session.
