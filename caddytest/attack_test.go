@@ -79,6 +79,20 @@ func TestAttackSuiteOnProtectedPaths(t *testing.T) {
 	strike(t, target, "paths")
 }
 
+// TestAttackSuiteOverTLS: HTTP/2, HTTP/3 and Secure cookies.
+func TestAttackSuiteOverTLS(t *testing.T) {
+	w, target := attackable(t, setup{gateway: everythingElse})
+	w.withTLS(freeAddr(t))
+	target.Base = &url.URL{Scheme: "https", Host: "localhost:" + port(w.addr)}
+	target.InsecureTLS = true
+	eventually(t, "there is a certificate", func() bool {
+		return attack.Run(t.Context(), target, "pages/errors-for-scripts", func(attack.Result) {}) == nil
+	})
+	for _, only := range []string{"headers/spoofed-identity-http2", "headers/spoofed-identity-http3-seen", "cookies", "pages"} {
+		strike(t, target, only, signedInOnly...)
+	}
+}
+
 // TestAttackSuiteFindsThatThereIsNoGateway: a shop without one is not tried, and
 // certainly does not pass.
 func TestAttackSuiteFindsThatThereIsNoGateway(t *testing.T) {

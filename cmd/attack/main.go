@@ -106,7 +106,7 @@ func (o *options) flags(stderr io.Writer) *flag.FlagSet {
 	fs.StringVar(&t.Cookie, "cookie", "__Host-kibo", "`name` of the session cookie")
 	fs.StringVar(&o.session, "session", "", "`file` with the value of a live session cookie, - for the standard input; runs the checks that need one. The session may end by that")
 	fs.StringVar(&o.identities, "identity", "Kibo-Account-Id", "`names` of the identity headers, with commas")
-	fs.StringVar(&o.only, "only", "", "one `family` of checks: "+strings.Join(attack.Families(), ", "))
+	fs.StringVar(&o.only, "only", "", "one `family` of checks, or one check as family/name: "+strings.Join(attack.Families(), ", "))
 	fs.BoolVar(&t.Send, "send", false, "also the checks that make the gateway ask Kibo for codes: three, for made-up addresses under example.com, which nobody has. About ten wrong codes are counted for this client")
 	fs.BoolVar(&o.json, "json", false, "print JSON, a result a line, with all failures")
 	fs.DurationVar(&t.Timeout, "timeout", attack.DefaultTimeout, "how long to wait for one answer")

@@ -50,7 +50,7 @@ func TestRefusedCommandLines(t *testing.T) {
 		"bad path":            {[]string{"-target", "http://127.0.0.1:1", "-login", "login"}, "-login"},
 		"bad protected path":  {[]string{"-target", "http://127.0.0.1:1", "-protected", "/"}, "-protected"},
 		"no rate":             {[]string{"-target", "http://127.0.0.1:1", "-rate", "0"}, "-rate"},
-		"unknown family":      {[]string{"-target", "http://127.0.0.1:1", "-only", "x"}, "no family"},
+		"unknown family":      {[]string{"-target", "http://127.0.0.1:1", "-only", "x"}, "no family or check"},
 		"nobody there":        {[]string{"-target", "http://127.0.0.1:1"}, "nobody answers"},
 		"too many arguments":  {[]string{"-target", "http://127.0.0.1:1", "x"}, "unexpected"},
 	} {

@@ -124,12 +124,18 @@ func Families() []string {
 // ErrTarget: there is nothing that could be attacked as it was described.
 var ErrTarget = errors.New("target")
 
-// Run attacks a target with one family of checks, or all of them if only is
-// empty, and reports each result as it comes. An error, which wraps ErrTarget,
+// chosen tells whether a check is of a family, or is the check, that was asked for.
+func (c check) chosen(only string) bool {
+	return only == "" || only == c.family || only == c.family+"/"+c.name
+}
+
+// Run attacks a target with one family of checks, with one check alone
+// (family/name), or with all of them if only is empty, and reports each result
+// as it comes. An error, which wraps ErrTarget,
 // means that the target is not what it was said to be; then nothing was tried.
 func Run(ctx context.Context, t Target, only string, report func(Result)) error {
-	if only != "" && !slices.Contains(Families(), only) {
-		return fmt.Errorf("%w: there is no family %q; there are %s", ErrTarget, only, strings.Join(Families(), ", "))
+	if !slices.ContainsFunc(all(), func(c check) bool { return c.chosen(only) }) {
+		return fmt.Errorf("%w: there is no family or check %q; families are %s", ErrTarget, only, strings.Join(Families(), ", "))
 	}
 	s, err := newSuite(ctx, t)
 	if err != nil {
@@ -140,7 +146,7 @@ func Run(ctx context.Context, t Target, only string, report func(Result)) error 
 		return err
 	}
 	for _, c := range all() {
-		if only == "" || c.family == only {
+		if c.chosen(only) {
 			report(s.try(c))
 		}
 		if err := ctx.Err(); err != nil {
