@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/urlpath"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
@@ -102,7 +103,7 @@ func (h *Handler) admitBearer(ctx context.Context, token string) (*Session, erro
 		return nil, err
 	}
 	s := new(Session)
-	s.pack(h.realm, customerOf(&kibo.Ticket{JWT: token}, claims))
+	s.pack(h.realm, customerOf(&kibo.Ticket{JWT: redact.New(token)}, claims))
 	return s, nil
 }
 

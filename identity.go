@@ -10,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // foldName is a header's name as a CGI-like server may read it: letters in one
@@ -157,6 +159,7 @@ func bearerToken(values []string) (token string, found bool) {
 // goes there, watches over the answer, and is the request's place in the list
 // of those under way. One allocation holds it all.
 type passage struct {
+	redact.Hidden
 	caddyhttp.ResponseWriterWrapper
 	h         *Handler
 	session   *Session  // nil: nobody

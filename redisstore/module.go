@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 func init() { caddy.RegisterModule(new(Store)) }
@@ -35,6 +37,8 @@ const (
 // outlive a reload. Placeholders in URLs, user names and passwords are resolved
 // when connecting, and again when Redis refuses them.
 type Store struct {
+	redact.Unprinted `json:"-"`
+
 	// URLs are the servers: redis://host[:6379][/db], rediss:// with TLS, or
 	// host:port. One server, some nodes of a Cluster, or the Sentinels.
 	// Default: none, at least one must be given.
@@ -88,6 +92,8 @@ type TLS struct {
 
 // Sentinel names the master that the Sentinels watch.
 type Sentinel struct {
+	redact.Unprinted `json:"-"`
+
 	// Master is the master's name. Default: none, it must be given.
 	Master string `json:"master,omitempty"`
 	// Username is the user at the Sentinels. Default: their user "default".
