@@ -57,6 +57,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request, own credentials) (done bool, err error) {
 	switch {
 	case h.isLogin(r):
+		h.quiet(r)
 		return h.login(w, r, own)
 	case slices.Contains(h.Logout.Paths, r.URL.Path):
 		return true, h.logout(w, r, own)

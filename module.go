@@ -185,6 +185,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return places(h.Source).explain(err)
 		}
 	}
+	h.warnOfClear()
 	running.LoadOrStore(h, h)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,7 +136,24 @@ func (s *Store) Provision(ctx caddy.Context) error {
 	}
 	s.client = shared.(*client)
 	s.client.log.Store(ctx.Logger())
+	if s.inClear() {
+		ctx.Logger().Warn("a password stands in clear in the configuration, which the admin API shows; write {env.NAME} or {file.PATH}")
+	}
 	return nil
+}
+
+// inClear tells whether a password is no placeholder.
+func (s *Store) inClear() bool {
+	passwords := []string{s.Password}
+	if s.Sentinel != nil {
+		passwords = append(passwords, s.Sentinel.Password)
+	}
+	for _, text := range s.URLs {
+		if user, _, ok := strings.Cut(text, "@"); ok {
+			passwords = append(passwords, user)
+		}
+	}
+	return slices.ContainsFunc(passwords, func(p string) bool { return p != "" && !strings.Contains(p, "{") })
 }
 
 func (s *Store) setDefaults() {
