@@ -258,7 +258,7 @@ func (p *passage) Write(b []byte) (int, error) {
 func (p *passage) ReadFrom(r io.Reader) (int64, error) {
 	p.clean()
 	if p.cancel != nil {
-		r = &untilOver{r, p}
+		r = &untilOver{Reader: r, p: p}
 	}
 	return p.ResponseWriterWrapper.ReadFrom(r)
 }

@@ -130,6 +130,9 @@ type customer [fieldCount]string
 // String keeps it out of logs.
 func (*customer) String() string { return redact.Mark }
 
+// MarshalText keeps it out of JSON.
+func (*customer) MarshalText() ([]byte, error) { return []byte(redact.Mark), nil }
+
 // Format keeps it out of whatever is printed.
 func (*customer) Format(f fmt.State, _ rune) { io.WriteString(f, redact.Mark) }
 

@@ -59,9 +59,11 @@ func (t Text) Equal(other Text) bool {
 // Hidden is embedded in types that hold secrets: fmt with any verb, log/slog,
 // encoding/json and whatever asks for a text get [Mark] instead of the value.
 //
-// It does not help where such a struct lies, by value, in an unexported field of
-// one that is not hidden, or is printed with %p: fmt then walks its fields. So whoever holds a hidden
-// struct by value is hidden too; internal/repocheck sees to it.
+// It does not help where such a struct, or a pointer to it, lies in an unexported
+// field of one that is not hidden: fmt asks no method there, and with a verb that
+// does not fit, such as %s, it walks behind pointers, too. So whoever holds a hidden
+// struct in an unexported field is hidden as well; internal/repocheck sees to it.
+// Nor does it help with %p, which go vet does not let pass for a struct.
 type Hidden struct{ Unprinted }
 
 // MarshalJSON returns a fixed text, as a JSON string.

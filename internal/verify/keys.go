@@ -71,6 +71,8 @@ type key struct {
 
 // keyset is one generation of keys. It does not change.
 type keyset struct {
+	redact.Hidden
+
 	keys    []key
 	print   [sha256.Size]byte // equal for equal keys, in whatever order
 	fetched time.Time         // zero for configured keys
