@@ -103,7 +103,7 @@ func (b *browser) try(method, target string, body io.Reader, tweaks ...tweak) (*
 		return nil, err
 	}
 	b.keep(resp.Cookies())
-	sightAnswer(r, resp, text)
+	sightAnswer(r.Method+" "+r.URL.Path, resp, text)
 	return &reply{resp.StatusCode, resp.Header, string(text)}, nil
 }
 
@@ -207,7 +207,7 @@ func (w *world) raw(text string) *reply {
 	}
 	defer resp.Body.Close()
 	answer := readAll(resp.Body)
-	sightings.add(inAnswer, firstLine(text), headerText(resp.Header, "Set-Cookie")+string(answer))
+	sightAnswer(firstLine(text), resp, answer)
 	return &reply{resp.StatusCode, resp.Header, string(answer)}
 }
 

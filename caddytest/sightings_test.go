@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -81,7 +82,7 @@ func (s *sighted) search() (leaks []string) {
 	defer s.mu.Unlock()
 	known := knownSecrets()
 	for _, one := range s.all {
-		if kind := one.leak(known); kind != "" && len(leaks) < 20 {
+		if kind := one.leak(known); kind != "" && len(leaks) < 20 && !slices.ContainsFunc(leaks, func(l string) bool { return strings.HasPrefix(l, kind+" in "+string(one.channel)+", "+one.place+":") }) {
 			leaks = append(leaks, fmt.Sprintf("%s in %s, %s: %.600s", kind, one.channel, one.place, one.text))
 		}
 	}
@@ -122,8 +123,7 @@ func unescaped(text string) string {
 }
 
 // sightAnswer notes an answer, its Set-Cookie lines by themselves.
-func sightAnswer(r *http.Request, resp *http.Response, body []byte) {
-	place := r.Method + " " + r.URL.Path
+func sightAnswer(place string, resp *http.Response, body []byte) {
 	from := inAnswer
 	if resp.Header.Get("Via") != "" { // the proxy's
 		from = inShopAnswer
