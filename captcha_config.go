@@ -13,11 +13,14 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/captcha"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // Captcha has a client solve a captcha before Kibo is asked, once it has asked
 // for many codes or given many wrong ones. It is a hurdle more and lifts no limit.
 type Captcha struct {
+	redact.Unprinted `json:"-"`
+
 	// Provider is turnstile, hcaptcha, recaptcha (version 2), or the verify URL
 	// of a service that is compatible with Turnstile. Default: none, no captcha
 	// is ever asked for.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // Login says which form posts are sign-ins, and how they are answered.
@@ -66,6 +68,8 @@ type Logout struct {
 
 // Keys are keys of one algorithm.
 type Keys struct {
+	redact.Unprinted `json:"-"`
+
 	// Algorithm is the JWS algorithm (RFC 7518), such as HS256 or RS256.
 	// Default: none, it must be given.
 	Algorithm string `json:"algorithm,omitempty"`

@@ -48,10 +48,14 @@ var mistakes = []struct {
 	{"public pattern", func(h *Handler) { h.Public = []string{"/a*b*c"} }, "public", ""},
 	{"key confusion: HS256 beside jwks", func(h *Handler) { h.Verify = Verify{JWKS: "https://a.example/k", Algorithms: []string{"hs256"}} }, "verify", "symmetric"},
 	{"key confusion: HS256 beside key", func(h *Handler) {
-		h.Verify = Verify{Key: &Keys{"RS256", []string{"k"}}, Algorithms: []string{"RS256", "HS512"}}
+		h.Verify = Verify{Key: &Keys{Algorithm: "RS256", Keys: []string{"k"}}, Algorithms: []string{"RS256", "HS512"}}
 	}, "verify", "symmetric"},
-	{"key confusion: hmac beside jwks", func(h *Handler) { h.Verify = Verify{HMAC: &Keys{"HS256", []string{"k"}}, JWKS: "https://a.example/k"} }, "verify", "symmetric"},
-	{"two sources of keys", func(h *Handler) { h.Verify = Verify{Key: &Keys{"RS256", []string{"k"}}, JWKS: "https://a.example/k"} }, "verify", "two sources"},
+	{"key confusion: hmac beside jwks", func(h *Handler) {
+		h.Verify = Verify{HMAC: &Keys{Algorithm: "HS256", Keys: []string{"k"}}, JWKS: "https://a.example/k"}
+	}, "verify", "symmetric"},
+	{"two sources of keys", func(h *Handler) {
+		h.Verify = Verify{Key: &Keys{Algorithm: "RS256", Keys: []string{"k"}}, JWKS: "https://a.example/k"}
+	}, "verify", "two sources"},
 	{"bearer without keys", func(h *Handler) { h.Verify.Bearer = true }, "verify.bearer", "no key"},
 	{"leeway below zero", func(h *Handler) { h.Verify.Leeway = -1 }, "verify.leeway", "not between"},
 	{"leeway too large", func(h *Handler) { h.Verify.Leeway = caddy.Duration(61 * time.Second) }, "verify.leeway", "not between"},
@@ -116,8 +120,11 @@ func TestGoodConfigurations(t *testing.T) {
 		"SameSite":         func(h *Handler) { h.Session.Cookie.SameSite = "STRICT" },
 		"sites":            func(h *Handler) { h.Sites = []string{"https://a.example.com", "http://localhost:8080"} },
 		"no identity":      func(h *Handler) { h.Identity = []Identity{} },
-		"hmac":             func(h *Handler) { h.Verify.HMAC = &Keys{"HS256", []string{"k"}}; h.Verify.Bearer = true },
-		"jwks":             func(h *Handler) { h.Verify.JWKS = "https://a.example.com/keys" },
+		"hmac": func(h *Handler) {
+			h.Verify.HMAC = &Keys{Algorithm: "HS256", Keys: []string{"k"}}
+			h.Verify.Bearer = true
+		},
+		"jwks": func(h *Handler) { h.Verify.JWKS = "https://a.example.com/keys" },
 	} {
 		h := goodHandler()
 		change(h)

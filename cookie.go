@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // cookieNames are the cookies of a gateway: the session's, the one that keeps a
@@ -19,11 +21,15 @@ func newCookieNames(session string) cookieNames {
 // credentials is what a request brought for us. Two cookies of one name with
 // different values are none: somebody may have planted one of them.
 type credentials struct {
+	redact.Hidden
+
 	session, login, device ownCookie
 	bearer                 string
 }
 
 type ownCookie struct {
+	redact.Hidden
+
 	value string   // "": none, or several
 	seen  bool     // there was one at least
 	torn  []string // the values, if there were several

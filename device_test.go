@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
 
@@ -174,7 +175,7 @@ func TestDeviceLeaks(t *testing.T) {
 // A bearer's own token says nothing of how somebody signed in.
 func TestAssuranceOfABearer(t *testing.T) {
 	s := new(Session)
-	s.pack(testRealm, customerOf(&kibo.Ticket{JWT: "token"}, &verify.Claims{AccountID: "1"}))
+	s.pack(testRealm, customerOf(&kibo.Ticket{JWT: redact.New("token")}, &verify.Claims{AccountID: "1"}))
 	if got := s.plain(fieldAssurance); got != "" {
 		t.Errorf("assurance %q, want none", got)
 	}

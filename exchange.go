@@ -47,7 +47,7 @@ func (a *attempt) tryCode(own credentials) error {
 	if p.UserID != "" {
 		call = a.secondCall(p)
 	}
-	return a.exchange(own, p, p.Nonce+" "+a.form.Code, call)
+	return a.exchange(own, p, p.Nonce+" "+a.form.Code.Reveal(), call)
 }
 
 // exchangeCall asks Kibo for a ticket. It must not need the request any more.
@@ -68,7 +68,7 @@ const maxPassword = 1024
 // carry unchanged is nobody's password.
 func (a *attempt) tryPassword(own credentials) error {
 	password := a.form.Password
-	if len(password) > maxPassword || !utf8.ValidString(password) {
+	if password.Len() > maxPassword || !utf8.ValidString(password.Reveal()) {
 		return a.fail(errBadPassword)
 	}
 	p := a.newPending(factorPassword)
@@ -89,7 +89,7 @@ func (a *attempt) passwordKey(p *pending) string {
 		return "password " + rand.Text()
 	}
 	sum := hmac.New(sha256.New, a.h.shared.secret[:])
-	io.WriteString(sum, p.Email+"\x00"+a.device+"\x00"+a.form.Password) // neither of the first two can hold a NUL
+	io.WriteString(sum, p.Email+"\x00"+a.device+"\x00"+a.form.Password.Reveal()) // neither of the first two can hold a NUL
 	return "password " + string(sum.Sum(nil))
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/urlpath"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
@@ -56,6 +57,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request, own credentials) (done bool, err error) {
 	switch {
 	case h.isLogin(r):
+		h.quiet(r)
 		return h.login(w, r, own)
 	case slices.Contains(h.Logout.Paths, r.URL.Path):
 		return true, h.logout(w, r, own)
@@ -102,7 +104,7 @@ func (h *Handler) admitBearer(ctx context.Context, token string) (*Session, erro
 		return nil, err
 	}
 	s := new(Session)
-	s.pack(h.realm, customerOf(&kibo.Ticket{JWT: token}, claims))
+	s.pack(h.realm, customerOf(&kibo.Ticket{JWT: redact.New(token)}, claims))
 	return s, nil
 }
 

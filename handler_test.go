@@ -218,7 +218,7 @@ func TestCrossSite(t *testing.T) {
 }
 
 func TestBearerOfTheClient(t *testing.T) {
-	keys := func(h *Handler) { h.Verify.HMAC = &Keys{"HS256", []string{kibosim.JWTSecret}} }
+	keys := func(h *Handler) { h.Verify.HMAC = &Keys{Algorithm: "HS256", Keys: []string{kibosim.JWTSecret}} }
 	bearer := func(h *Handler) { keys(h); h.Verify.Bearer = true }
 	g := newGateway(t, bearer)
 	ask := func(values ...string) outcome {
@@ -255,7 +255,7 @@ func TestBearerOfTheClient(t *testing.T) {
 // A session wins over a token; one that has ended is not replaced by it.
 func TestBearerBesideACookie(t *testing.T) {
 	g := newGateway(t, func(h *Handler) {
-		h.Verify = Verify{HMAC: &Keys{"HS256", []string{kibosim.JWTSecret}}, Bearer: true}
+		h.Verify = Verify{HMAC: &Keys{Algorithm: "HS256", Keys: []string{kibosim.JWTSecret}}, Bearer: true}
 	})
 	cookie, token := g.signIn(jane), "Bearer "+g.sim.Issue("", john)
 	g.wantServed(g.serve(request(t, http.MethodGet, "/account", "Cookie", cookie, "Authorization", token)), "1001")

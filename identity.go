@@ -10,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // foldName is a header's name as a CGI-like server may read it: letters in one
@@ -30,12 +32,12 @@ const maxFolded = 128
 func fold(b []byte, name string) []byte {
 	for i := 0; i < len(name) && len(b) < cap(b); i++ {
 		c := foldByte(name[i])
+		if string(b) == httpPrefix {
+			b = b[:0]
+		}
 		if c != '_' || len(b) > 0 && b[len(b)-1] != '_' {
 			b = append(b, c)
 		}
-	}
-	for len(b) > len(httpPrefix) && string(b[:len(httpPrefix)]) == httpPrefix {
-		b = b[len(httpPrefix):]
 	}
 	return b
 }
@@ -173,6 +175,7 @@ func bearerToken(values []string) (token string, found bool) {
 // goes there, watches over the answer, and is the request's place in the list
 // of those under way. One allocation holds it all.
 type passage struct {
+	redact.Hidden
 	caddyhttp.ResponseWriterWrapper
 	h         *Handler
 	session   *Session  // nil: nobody
@@ -270,7 +273,7 @@ func (p *passage) Write(b []byte) (int, error) {
 func (p *passage) ReadFrom(r io.Reader) (int64, error) {
 	p.clean()
 	if p.cancel != nil {
-		r = &untilOver{r, p}
+		r = &untilOver{Reader: r, p: p}
 	}
 	return p.ResponseWriterWrapper.ReadFrom(r)
 }

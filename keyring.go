@@ -17,6 +17,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // minSecret is the least length of a configured secret.
@@ -32,6 +34,8 @@ const storageTimeout = 5 * time.Second
 // keyring seals what leaves this process: sign-ins under way, for the browser,
 // and sessions, for a store. The first secret seals, all open.
 type keyring struct {
+	redact.Hidden
+
 	storage certmagic.Storage // for the secret of our own; nil: secrets are configured
 	mu      sync.Mutex
 	keys    []*masterKey
@@ -39,6 +43,8 @@ type keyring struct {
 
 // masterKey is what one secret gives (RFC 5869).
 type masterKey struct {
+	redact.Hidden
+
 	id      [4]byte     // names the key in what it has sealed; says nothing about it
 	pending cipher.AEAD // for sign-ins under way
 	session []byte      // makes, with a session ID, the key of one session

@@ -15,11 +15,14 @@ import (
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
 	"github.com/kiboauth/caddy-kibo-auth/internal/loginform"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/urlpath"
 )
 
 // attempt is one login post on its way to an answer.
 type attempt struct {
+	redact.Hidden
+
 	h       *Handler
 	w       http.ResponseWriter
 	r       *http.Request
@@ -126,7 +129,7 @@ func (a *attempt) serve(own credentials) error {
 	switch {
 	case form.Resend:
 		return a.resend(own)
-	case form.Email != "" && (form.SendCode || !form.HasCode && form.Password == ""):
+	case form.Email != "" && (form.SendCode || !form.HasCode && form.Password.IsZero()):
 		return a.sendCode()
 	case !form.HasCode:
 		return a.tryPassword(own)

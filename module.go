@@ -30,6 +30,7 @@ import (
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
 	"github.com/kiboauth/caddy-kibo-auth/internal/loginform"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/urlpath"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
@@ -37,6 +38,8 @@ import (
 // Handler guards a storefront. It takes login posts, keeps sessions, sends who
 // has none to sign in, and tells the upstream who is asking.
 type Handler struct {
+	redact.Unprinted `json:"-"`
+
 	// APIHost is the API host or URL of the Kibo site, with or without /api,
 	// such as t12345-s67890.sandbox.mozu.com. Default: none, it must be given.
 	APIHost string `json:"api_host,omitempty"`
@@ -131,6 +134,8 @@ var pool = caddy.NewUsagePool()
 
 // shared is what handlers of one realm have in common.
 type shared struct {
+	redact.Hidden
+
 	refreshes singleflight.Group // by session key
 	verdicts  singleflight.Group // by session key: who waits for one must not get a failed refresh
 	exchanges singleflight.Group // by pending sign-in and code, or by keyed hash
@@ -184,6 +189,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return places(h.Source).explain(err)
 		}
 	}
+	h.warnOfClear()
 	running.LoadOrStore(h, h)
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/captcha"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // loginStep is where in signing in the customer is.
@@ -63,7 +64,7 @@ type loginView struct {
 
 	Hidden   [][2]string // names and values of further hidden inputs
 	Email    string
-	Code     string // with noticeCaptcha only: Kibo has not seen it
+	Code     redact.Text // with noticeCaptcha only: Kibo has not seen it
 	ReturnTo string
 	Remember bool
 	// AfterPassword: with stepSecond, what came first was a password.

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // pendingLife is how long a sign-in may rest between its steps. Kibo's codes
@@ -18,6 +20,8 @@ const pendingLife = 10 * time.Minute
 // pending is a sign-in between its steps. It lives sealed in a cookie of the
 // browser that began it, and so cannot be finished in another one.
 type pending struct {
+	redact.Unprinted `json:"-"`
+
 	Nonce    string `json:"n"`
 	Email    string `json:"e"`
 	ReturnTo string `json:"r,omitempty"`

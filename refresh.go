@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
 
@@ -187,7 +188,7 @@ func (h *Handler) renew(ctx context.Context, id SessionID, seen *Session) (*Reco
 		return nil, errTryLater
 	}
 	s := r.open
-	ticket, err := h.kibo.Refresh(ctx, kibo.RefreshRequest{RefreshToken: s.header(fieldRefreshToken), AccountID: s.AccountID()})
+	ticket, err := h.kibo.Refresh(ctx, kibo.RefreshRequest{RefreshToken: redact.New(s.header(fieldRefreshToken)), AccountID: s.AccountID()})
 	if err != nil {
 		return h.notRenewed(ctx, id, r, err)
 	}
@@ -309,7 +310,7 @@ func (h *Handler) setTimes(s *Session, t *kibo.Ticket, claims *verify.Claims) {
 	switch {
 	case !t.RefreshExpires.IsZero():
 		s.refreshEnds = unixMilli(t.RefreshExpires)
-	case s.refreshEnds == 0 && t.RefreshToken != "":
+	case s.refreshEnds == 0 && !t.RefreshToken.IsZero():
 		s.refreshEnds = s.limit // Kibo gave no end: the session's own limit holds
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
 
@@ -262,7 +263,7 @@ func TestAbsoluteLimitHoldsForEverybody(t *testing.T) {
 func TestRefreshKeepsWhatKiboLeavesOut(t *testing.T) {
 	g := newGateway(t)
 	s := g.session(g.signIn(jane))
-	next, err := g.renewed(t.Context(), s.Session, &kibo.Ticket{JWT: g.sim.Issue("", jane), AccessToken: "new"})
+	next, err := g.renewed(t.Context(), s.Session, &kibo.Ticket{JWT: redact.New(g.sim.Issue("", jane)), AccessToken: redact.New("new")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,14 +303,14 @@ func TestTicketTimes(t *testing.T) {
 	h.setDefaults()
 	for _, tt := range tests {
 		s := &Session{limit: in(24 * time.Hour).UnixMilli()}
-		h.setTimes(s, &kibo.Ticket{RefreshToken: "r", AccessExpires: tt.access, RefreshExpires: tt.refresh}, &verify.Claims{Expires: in(tt.token)})
+		h.setTimes(s, &kibo.Ticket{RefreshToken: redact.New("r"), AccessExpires: tt.access, RefreshExpires: tt.refresh}, &verify.Claims{Expires: in(tt.token)})
 		due := time.UnixMilli(s.due).Sub(in(tt.due)).Abs()
 		if s.good != in(tt.good).UnixMilli() || due > time.Minute/2 || s.refreshEnds != tt.refresh.UnixMilli() {
 			t.Errorf("%s: good in %s, due in %s, want %s and %s", tt.name, time.UnixMilli(s.good).Sub(now), time.UnixMilli(s.due).Sub(now), tt.good, tt.due)
 		}
 	}
 	s := &Session{limit: 7}
-	h.setTimes(s, &kibo.Ticket{RefreshToken: "r"}, &verify.Claims{Expires: in(time.Hour)})
+	h.setTimes(s, &kibo.Ticket{RefreshToken: redact.New("r")}, &verify.Claims{Expires: in(time.Hour)})
 	if s.refreshEnds != s.limit {
 		t.Errorf("without an end the refresh token ends at %d, want the session's %d", s.refreshEnds, s.limit)
 	}

@@ -4,10 +4,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
+	"io"
 	"net/url"
 	"strings"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
 
@@ -22,6 +25,8 @@ const realmLen = 12
 // SessionID names a session. The value lives in the browser's cookie and
 // nowhere else; stores know the session by its Key.
 type SessionID struct {
+	redact.Hidden
+
 	value string
 	key   Key
 }
@@ -33,12 +38,6 @@ type Key [sha256.Size]byte
 
 // Key returns the store's name of the session.
 func (id SessionID) Key() Key { return id.key }
-
-// String keeps session IDs out of logs.
-func (id SessionID) String() string { return "SessionID(redacted)" }
-
-// GoString keeps session IDs out of logs.
-func (id SessionID) GoString() string { return id.String() }
 
 // newSessionID makes a fresh session ID in realm.
 func newSessionID(realm string) SessionID {
@@ -106,6 +105,8 @@ const bearerPrefix = "Bearer "
 // milliseconds; zero means none. When it was used and which version it is, is
 // in its Record.
 type Session struct {
+	redact.Hidden
+
 	stamp       uint64 // the verifier's stamp under which the verdict was reached, in this process
 	limit       int64  // absolute limit; a refresh never moves it
 	good        int64  // end of the ticket: earliest of JWT, user claims, access token
@@ -125,6 +126,15 @@ const maxToken = 16 << 10
 
 // customer is what a session is made from: text by field, secrets included.
 type customer [fieldCount]string
+
+// String keeps it out of logs.
+func (*customer) String() string { return redact.Mark }
+
+// MarshalText keeps it out of JSON.
+func (*customer) MarshalText() ([]byte, error) { return []byte(redact.Mark), nil }
+
+// Format keeps it out of whatever is printed.
+func (*customer) Format(f fmt.State, _ rune) { io.WriteString(f, redact.Mark) }
 
 // pack fills the session's text. Header-bound fields are kept in the form in
 // which they go into a header, so that a request does no encoding.
@@ -187,12 +197,6 @@ func (s *Session) AccountID() string { return s.header(fieldAccountID) }
 // absolute limit, or the end of its refresh token, or, without one, of its ticket.
 func (s *Session) ends() int64 { return min(s.limit, max(s.refreshEnds, s.good)) }
 
-// String keeps tickets out of logs, those of a copy too.
-func (Session) String() string { return "Session(redacted)" }
-
-// GoString keeps tickets out of logs.
-func (s Session) GoString() string { return s.String() }
-
 // maxFieldLen bounds what one identity header may hold.
 const maxFieldLen = 1024
 
@@ -243,9 +247,9 @@ func customerOf(t *kibo.Ticket, claims *verify.Claims) *customer {
 		fieldLastName:     claims.LastName,
 		fieldTenant:       claims.Tenant,
 		fieldSite:         claims.Site,
-		fieldAccessToken:  t.AccessToken,
-		fieldRefreshToken: t.RefreshToken,
-		fieldBearer:       bearerPrefix + t.JWT,
+		fieldAccessToken:  t.AccessToken.Reveal(),
+		fieldRefreshToken: t.RefreshToken.Reveal(),
+		fieldBearer:       bearerPrefix + t.JWT.Reveal(),
 	}
 	if a := t.Customer; a != nil {
 		c[fieldEmail], c[fieldUserName] = a.Email, a.UserName

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
 
@@ -137,13 +138,13 @@ func TestSessionIDsAreUnique(t *testing.T) {
 // Whatever prints a session or its ID by accident prints no secret.
 func TestSecretsInPrint(t *testing.T) {
 	s, id := testSession(testRealm, testCustomer()), newSessionID(testRealm)
-	in := &signedIn{id, s}
+	in := &signedIn{id: id, session: s}
 	var log bytes.Buffer
 	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(&log), zapcore.DebugLevel))
 	logger.Info("", zap.Any("a", s), zap.Any("b", *s), zap.Any("c", id), zap.Any("d", &id), zap.Reflect("e", s), zap.Reflect("f", id),
 		zap.Any("g", in), zap.Stringer("h", s), zap.Stringer("i", id))
 	printed := log.String()
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%o"} {
 		printed += fmt.Sprintf(strings.Repeat(verb+"\n", 4), s, *s, id, &id)
 	}
 	for _, v := range []any{s, *s, id, in} {
@@ -153,9 +154,9 @@ func TestSecretsInPrint(t *testing.T) {
 		}
 		printed += string(text)
 	}
-	for _, secret := range []string{"secret", id.value, "zo", fmt.Sprintf("%x", id.key), fmt.Sprintf("%d", id.key[0:4])} {
-		if strings.Contains(printed, secret) {
-			t.Errorf("%q is printed in:\n%s", secret, printed)
+	for _, text := range []string{"secret", id.value, "zo", fmt.Sprintf("%x", id.key), fmt.Sprintf("%d", id.key[0:4])} {
+		if strings.Contains(printed, text) {
+			t.Errorf("%q is printed in:\n%s", text, printed)
 		}
 	}
 }
@@ -201,7 +202,7 @@ func TestTouchNeverGoesBack(t *testing.T) {
 
 func TestCustomerOf(t *testing.T) {
 	claims := &verify.Claims{AccountID: "7", UserID: "u", FirstName: "Token", LastName: "Name", Tenant: "t", Site: "s"}
-	ticket := kibo.Ticket{AccessToken: "a", RefreshToken: "r", JWT: "j"}
+	ticket := kibo.Ticket{AccessToken: redact.New("a"), RefreshToken: redact.New("r"), JWT: redact.New("j")}
 	tests := []struct {
 		name    string
 		account *kibo.Customer

@@ -10,12 +10,16 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // sessions is the store as the gateway sees it: sessions in the open, found by
 // their IDs. What leaves the process is sealed on its way out, and kept near on
 // its way in.
 type sessions struct {
+	redact.Hidden
+
 	Store
 	keyring *keyring
 	realm   string

@@ -11,11 +11,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 	"github.com/kiboauth/caddy-kibo-auth/internal/verify"
 )
 
 // signedIn is what a good code or password leads to.
 type signedIn struct {
+	redact.Hidden
+
 	id      SessionID
 	session *Session
 }
@@ -53,7 +56,7 @@ func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool, assu
 	}
 	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember),
 		zap.String("assurance", assurance))
-	return &signedIn{id, s}, nil
+	return &signedIn{id: id, session: s}, nil
 }
 
 // makeRoom ends a customer's oldest sessions beyond as many as one may have, and
@@ -89,12 +92,12 @@ func (h *Handler) trust(ctx context.Context, t *kibo.Ticket) (*verify.Claims, er
 		return nil, &secondFactor{userID: t.UserID}
 	case a != nil && (a.Anonymous || a.Locked || a.Inactive):
 		return nil, kibo.ErrRejected
-	case t.JWT == "":
+	case t.JWT.IsZero():
 		return nil, fmt.Errorf("%w: it has no jwtAccessToken", errBadTicket)
-	case len(t.AccessToken) > maxToken, len(t.RefreshToken) > maxToken:
+	case t.AccessToken.Len() > maxToken, t.RefreshToken.Len() > maxToken:
 		return nil, fmt.Errorf("%w: a token has more than %d bytes", errBadTicket, maxToken)
 	}
-	claims, err := h.verifier.Verify(ctx, t.JWT, time.Now())
+	claims, err := h.verifier.Verify(ctx, t.JWT.Reveal(), time.Now())
 	switch {
 	case errors.Is(err, verify.ErrInvalid):
 		return nil, fmt.Errorf("%w: %w", errBadTicket, err)

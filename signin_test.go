@@ -8,6 +8,7 @@ import (
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 func TestTicketsThatCannotBeTrusted(t *testing.T) {
@@ -40,7 +41,7 @@ func TestTicketOfTwoCustomers(t *testing.T) {
 		"another account":        {claims.UserID, "1002", errBadTicket},
 		"another user, no claim": {"0123456789abcdef0123456789abcdef", "", errBadTicket},
 	} {
-		ticket := &kibo.Ticket{JWT: token, UserID: tt.userID, Customer: &kibo.Customer{AccountID: tt.accountID}}
+		ticket := &kibo.Ticket{JWT: redact.New(token), UserID: tt.userID, Customer: &kibo.Customer{AccountID: tt.accountID}}
 		if _, err := g.trust(t.Context(), ticket); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
 		}

@@ -3,6 +3,7 @@ package kiboauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -44,6 +45,12 @@ type Record struct {
 	Sealed []byte
 
 	open *Session // the session itself, in stores of this process's memory
+}
+
+// Format prints what is not sealed, for whatever verb.
+func (r Record) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "Record{Version:%d Customer:%q Created:%d Seen:%d Ends:%d Idle:%d Sealed:%d bytes}",
+		r.Version, r.Customer, r.Created, r.Seen, r.Ends, r.Idle, len(r.Sealed))
 }
 
 // Expires is the moment from which there is no session if it is not used again.

@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
@@ -37,6 +39,8 @@ const (
 // as they are under way: streams, sockets and downloads outlive the moment of
 // their admission, and must not outlive their session.
 type watch struct {
+	redact.Hidden
+
 	shards [watchShards]watchShard
 	stop   chan struct{}
 
@@ -47,6 +51,8 @@ type watch struct {
 // watchShard lists the requests of some sessions. Their passages are the list,
 // so that nothing is allocated for it.
 type watchShard struct {
+	redact.Hidden
+
 	mu    sync.Mutex
 	first *passage
 	_     [48]byte // keeps neighbours off each other's cache line
@@ -147,6 +153,8 @@ func (w *watch) heir(h *Handler) *Handler {
 
 // seat is a session as one handler sees it.
 type seat struct {
+	redact.Hidden
+
 	id SessionID
 	h  *Handler
 }
@@ -184,7 +192,7 @@ func (w *watch) seats() map[seat]struct{} {
 			if seats == nil {
 				seats = map[seat]struct{}{}
 			}
-			seats[seat{p.id, p.h}] = struct{}{}
+			seats[seat{id: p.id, h: p.h}] = struct{}{}
 		})
 	}
 	return seats
@@ -290,6 +298,8 @@ func (p *passage) over() error {
 
 // untilOver reads until the request was ended.
 type untilOver struct {
+	redact.Hidden
+
 	io.Reader
 	p *passage
 }

@@ -37,6 +37,7 @@ func (w *world) caddy(args ...string) outcome {
 	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
 		w.t.Fatalf("caddy %s: %v", strings.Join(args, " "), err)
 	}
+	sightings.add(inCommand, strings.Join(args, " "), stdout.String()+stderr.String())
 	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
@@ -56,6 +57,7 @@ func (w *world) ask(method, target string) *reply {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	sightings.add(inAdmin, method+" "+target, headerText(resp.Header)+string(text))
 	return &reply{resp.StatusCode, resp.Header, string(text)}
 }
 

@@ -103,6 +103,7 @@ func (b *browser) try(method, target string, body io.Reader, tweaks ...tweak) (*
 		return nil, err
 	}
 	b.keep(resp.Cookies())
+	sightAnswer(r.Method+" "+r.URL.Path, resp, text)
 	return &reply{resp.StatusCode, resp.Header, string(text)}, nil
 }
 
@@ -205,7 +206,9 @@ func (w *world) raw(text string) *reply {
 		return &reply{header: http.Header{}}
 	}
 	defer resp.Body.Close()
-	return &reply{resp.StatusCode, resp.Header, string(readAll(resp.Body))}
+	answer := readAll(resp.Body)
+	sightAnswer(firstLine(text), resp, answer)
+	return &reply{resp.StatusCode, resp.Header, string(answer)}
 }
 
 func firstLine(text string) string {

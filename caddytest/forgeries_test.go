@@ -54,8 +54,8 @@ func edited(edit func(head, claims, sig string) string) forgery {
 	}
 }
 
-// malformed are refused in every mode: their form, header or claims are bad.
-func malformed() map[string]forgery {
+// malformedTokens are refused in every mode: their form, header or claims are bad.
+func malformedTokens() map[string]forgery {
 	all := map[string]forgery{
 		"empty":            func(signing, string) string { return "" },
 		"blank":            func(signing, string) string { return " " },
@@ -180,7 +180,7 @@ func (s signing) against(w *world) map[string]func(claims string) string {
 			return token
 		}
 	}
-	for name, f := range malformed() {
+	for name, f := range malformedTokens() {
 		all[name] = trap(f)
 	}
 	if s.name != "direct" {

@@ -52,6 +52,7 @@ type world struct {
 
 // A setup is what a test changes of the configuration.
 type setup struct {
+	client  string                               // what the client line says; default: the simulator's application, in clear
 	gateway string                               // further lines of the kibo_auth block; KIBO is Kibo's URL
 	limits  string                               // limit lines; default: none that a test could reach
 	servers string                               // further lines of the global "servers" option
@@ -65,12 +66,14 @@ type setup struct {
 func start(t *testing.T, s setup) *world {
 	t.Helper()
 	w := &world{t: t, setup: s, mail: newMail(), shop: newShop(t), dir: t.TempDir()}
-	w.sim = kibosim.New(kibosim.Options{OnCode: w.mail.deliver})
+	w.sim = kibosim.New(kibosim.Options{OnCode: w.mail.deliver, NewCode: newCode})
 	kibo := noteTickets(w.sim)
 	if s.front != nil {
 		kibo = s.front(kibo)
 	}
 	w.kibo = newHost(t, kibo)
+	w.shop.forwards = strings.Contains(s.gateway, "forward ")
+	note("secret", kibosim.SharedSecret)
 	w.addr, w.stock = freeAddr(t), freeAddr(t)
 	t.Cleanup(func() {
 		w.shop.CloseClientConnections()
@@ -117,7 +120,7 @@ func (w *world) caddyfile() string {
 	}
 	last = strings.ReplaceAll(last, "SHOP", w.shop.addr())
 	return fmt.Sprintf(`{
-	admin %[14]s
+	admin %[13]s
 	persist_config off
 	auto_https off
 	skip_install_trust
@@ -132,30 +135,30 @@ func (w *world) caddyfile() string {
 	}
 	servers {
 		protocols h1 h2c
-		%[13]s
+		%[12]s
 	}
 }
 http://%[3]s {
 	bind 127.0.0.1
 	log
-	header X-Reload %[11]d
+	header X-Reload %[10]d
 	%[6]s
 	kibo_auth %[5]s {
-		client %[7]s %[8]s
+		client %[7]s
 		auth_host %[5]s
-		%[15]s
-		%[9]s
+		%[14]s
+		%[8]s
 	}
-	%[10]s
+	%[9]s
 }
 http://%[4]s {
 	bind 127.0.0.1
 	log
-	header X-Reload %[11]d
-	reverse_proxy %[12]s
+	header X-Reload %[10]d
+	reverse_proxy %[11]s
 }
 `, strconv.Quote(w.dir), strconv.Quote(logFile), ":"+port(w.addr), ":"+port(w.stock), w.kibo.url(), w.setup.site,
-		kibosim.ClientID, kibosim.SharedSecret, strings.ReplaceAll(w.setup.gateway, "KIBO", w.kibo.url()), last, w.reloads, w.shop.addr(), w.setup.servers, cmp.Or(w.setup.admin, "off"), cmp.Or(w.setup.limits, "limit off\n\t\tlimit floor 0s"))
+		cmp.Or(w.setup.client, kibosim.ClientID+" "+kibosim.SharedSecret), strings.ReplaceAll(w.setup.gateway, "KIBO", w.kibo.url()), last, w.reloads, w.shop.addr(), w.setup.servers, cmp.Or(w.setup.admin, "off"), cmp.Or(w.setup.limits, "limit off\n\t\tlimit floor 0s"))
 }
 
 func port(addr string) string {
@@ -207,8 +210,8 @@ func TestMain(m *testing.M) {
 	}
 	logFile = filepath.Join(dir, "caddy.log")
 	code := m.Run()
-	if leaks := searchLog(logFile); len(leaks) > 0 {
-		fmt.Fprintf(os.Stderr, "FAIL: secrets in Caddy's log:\n%s\n", strings.Join(leaks, "\n"))
+	if leaks := append(searchLog(logFile), sightings.search()...); len(leaks) > 0 {
+		fmt.Fprintf(os.Stderr, "FAIL: secrets where they must not be:\n%s\n", strings.Join(leaks, "\n"))
 		code = 1
 	}
 	_ = os.RemoveAll(dir)

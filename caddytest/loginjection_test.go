@@ -19,20 +19,20 @@ import (
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
 
-// forgery is an account that exists only in entries that nobody wrote.
-const forgery = "FORGED-31337"
+// forgedAccount is one that exists only in entries that nobody wrote.
+const forgedAccount = "FORGED-31337"
 
 // forgeries are texts that would make entries of their own, or change how a
 // terminal shows those around them.
 var forgeries = []string{
-	"x\n{\"level\":\"info\",\"ts\":1,\"logger\":\"http.handlers.kibo_auth\",\"msg\":\"signed in\",\"account_id\":\"" + forgery + "\"}",
-	"x\r\n2026/11/23 10:00:00.000\tINFO\thttp.handlers.kibo_auth\tsigned in\t{\"account_id\": \"" + forgery + "\"}",
-	`x","account_id":"` + forgery + `","y":"`, `x\","account_id":"` + forgery + `"}`, `"}` + "\n" + `{"account_id":"` + forgery + `"}`,
-	"x\r2026 INFO " + forgery, "x\x00{\"account_id\":\"" + forgery + "\"}", "x\v\f" + forgery,
-	"\x1b[2J\x1b[1;1H" + forgery, "\x1b]0;" + forgery + "\x07", "\x1b[31m" + forgery + "\x1b[0m", "x\x08\x08\x08" + forgery, "\x7f" + forgery,
-	"\xff\xfe" + forgery, "\xc0\x8a" + forgery, "\xed\xa0\x80" + forgery, "x\u2028" + forgery, "x\u0085" + forgery, "\u202e" + forgery, "\u009b31m" + forgery,
-	"%0a" + forgery, "%0d%0a" + forgery, `\n` + forgery, "%s%n%d" + forgery, "${jndi:ldap://" + forgery + "}", "{env.HOME}" + forgery,
-	forgery + strings.Repeat("A", 7000), strings.Repeat("\n", 3000) + forgery,
+	"x\n{\"level\":\"info\",\"ts\":1,\"logger\":\"http.handlers.kibo_auth\",\"msg\":\"signed in\",\"account_id\":\"" + forgedAccount + "\"}",
+	"x\r\n2026/11/23 10:00:00.000\tINFO\thttp.handlers.kibo_auth\tsigned in\t{\"account_id\": \"" + forgedAccount + "\"}",
+	`x","account_id":"` + forgedAccount + `","y":"`, `x\","account_id":"` + forgedAccount + `"}`, `"}` + "\n" + `{"account_id":"` + forgedAccount + `"}`,
+	"x\r2026 INFO " + forgedAccount, "x\x00{\"account_id\":\"" + forgedAccount + "\"}", "x\v\f" + forgedAccount,
+	"\x1b[2J\x1b[1;1H" + forgedAccount, "\x1b]0;" + forgedAccount + "\x07", "\x1b[31m" + forgedAccount + "\x1b[0m", "x\x08\x08\x08" + forgedAccount, "\x7f" + forgedAccount,
+	"\xff\xfe" + forgedAccount, "\xc0\x8a" + forgedAccount, "\xed\xa0\x80" + forgedAccount, "x\u2028" + forgedAccount, "x\u0085" + forgedAccount, "\u202e" + forgedAccount, "\u009b31m" + forgedAccount,
+	"%0a" + forgedAccount, "%0d%0a" + forgedAccount, `\n` + forgedAccount, "%s%n%d" + forgedAccount, "${jndi:ldap://" + forgedAccount + "}", "{env.HOME}" + forgedAccount,
+	forgedAccount + strings.Repeat("A", 7000), strings.Repeat("\n", 3000) + forgedAccount,
 }
 
 // logAlso has all be logged to a file of the test's own, too.
@@ -61,7 +61,7 @@ func (w *world) logAlso(format string) (path string) {
 	return path
 }
 
-// hostileKibo answers with a forgery in every field that could be logged.
+// hostileKibo answers with a forged account in every field that could be logged.
 func hostileKibo(rw http.ResponseWriter, text string) {
 	rw.Header().Set("X-Vol-Correlation", strings.Map(func(r rune) rune {
 		if r < ' ' {
@@ -165,7 +165,7 @@ func checkLog(t *testing.T, format, text string) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
-		if strings.Contains(line, forgery) {
+		if strings.Contains(line, forgedAccount) {
 			quoted++
 		}
 		if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' }) || !utf8.ValidString(line) {
@@ -188,7 +188,7 @@ func checkLog(t *testing.T, format, text string) {
 		if l, ok := entry["logger"].(string); ok {
 			logger = l
 		}
-		if entry["account_id"] == forgery || entry["msg"] == forgery {
+		if entry["account_id"] == forgedAccount || entry["msg"] == forgedAccount {
 			t.Errorf("a forged entry: %.300q", line)
 		}
 		if strings.HasPrefix(logger, "http.handlers.kibo_auth") {
@@ -199,7 +199,7 @@ func checkLog(t *testing.T, format, text string) {
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d entries of ours, %d entries of all that quote a forgery", ours, quoted)
+	t.Logf("%d entries of ours, %d entries of all that quote a forged account", ours, quoted)
 	if ours < len(forgeries) || quoted < len(forgeries) {
 		t.Errorf("%d entries of ours and %d quotes: was anything sent?", ours, quoted)
 	}

@@ -85,6 +85,8 @@ type shop struct {
 	last   *seen
 	count  int
 	answer http.HandlerFunc
+
+	forwards bool // whether it gets Kibo's tokens
 }
 
 // seen is a request as the shop got it.
@@ -107,6 +109,7 @@ func (s *shop) addr() string { return s.Listener.Addr().String() }
 // ServeHTTP implements http.Handler.
 func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := readAll(r.Body) // trailers are known only then
+	s.sight(r)
 	s.mu.Lock()
 	s.last = &seen{r.Method, r.RequestURI, r.Header.Clone(), body, r.Trailer}
 	s.count++

@@ -41,7 +41,7 @@ type fleet struct {
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	w := &world{t: t, mail: newMail(), shop: newShop(t), dir: t.TempDir()}
-	w.sim = kibosim.New(kibosim.Options{OnCode: w.mail.deliver})
+	w.sim = kibosim.New(kibosim.Options{OnCode: w.mail.deliver, NewCode: newCode})
 	w.kibo = newHost(t, noteTickets(w.sim))
 	note("secret", kibosim.SharedSecret)
 	return &fleet{world: w}

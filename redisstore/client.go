@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
@@ -24,6 +26,8 @@ const (
 // client is what stores with the same settings share. It connects at the first
 // call, and anew when only that helps.
 type client struct {
+	redact.Hidden
+
 	set      Store // the settings, unresolved
 	timeout  time.Duration
 	log      atomic.Pointer[zap.Logger] // of the newest configuration

@@ -10,6 +10,8 @@ import (
 	"github.com/redis/rueidis"
 
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
@@ -21,6 +23,8 @@ const (
 
 // lock is one that this process holds, or wants to.
 type lock struct {
+	redact.Hidden
+
 	client *client
 	name   string
 	holder string

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 func init() { caddy.RegisterModule(new(Store)) }
@@ -35,6 +38,8 @@ const (
 // outlive a reload. Placeholders in URLs, user names and passwords are resolved
 // when connecting, and again when Redis refuses them.
 type Store struct {
+	redact.Unprinted `json:"-"`
+
 	// URLs are the servers: redis://host[:6379][/db], rediss:// with TLS, or
 	// host:port. One server, some nodes of a Cluster, or the Sentinels.
 	// Default: none, at least one must be given.
@@ -88,6 +93,8 @@ type TLS struct {
 
 // Sentinel names the master that the Sentinels watch.
 type Sentinel struct {
+	redact.Unprinted `json:"-"`
+
 	// Master is the master's name. Default: none, it must be given.
 	Master string `json:"master,omitempty"`
 	// Username is the user at the Sentinels. Default: their user "default".
@@ -129,7 +136,24 @@ func (s *Store) Provision(ctx caddy.Context) error {
 	}
 	s.client = shared.(*client)
 	s.client.log.Store(ctx.Logger())
+	if s.inClear() {
+		ctx.Logger().Warn("a password stands in clear in the configuration, which the admin API shows; write {env.NAME} or {file.PATH}")
+	}
 	return nil
+}
+
+// inClear tells whether a password is no placeholder.
+func (s *Store) inClear() bool {
+	passwords := []string{s.Password}
+	if s.Sentinel != nil {
+		passwords = append(passwords, s.Sentinel.Password)
+	}
+	for _, text := range s.URLs {
+		if user, _, ok := strings.Cut(text, "@"); ok {
+			passwords = append(passwords, user)
+		}
+	}
+	return slices.ContainsFunc(passwords, func(p string) bool { return p != "" && !strings.Contains(p, "{") })
 }
 
 func (s *Store) setDefaults() {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/redis/rueidis"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
@@ -27,6 +29,8 @@ const (
 
 // server is what a URL says.
 type server struct {
+	redact.Hidden
+
 	address            string // host:port
 	tls                bool
 	username, password string

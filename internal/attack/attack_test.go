@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// distinct fails on what is listed twice, or on a list that is too short.
-func distinct(t *testing.T, list []string, least int) {
+// unique fails on what is listed twice, or on a list that is too short.
+func unique(t *testing.T, list []string, least int) {
 	t.Helper()
 	seen := map[string]bool{}
 	for _, s := range list {
@@ -25,7 +25,7 @@ func distinct(t *testing.T, list []string, least int) {
 func TestPathsFitIntoARequestLine(t *testing.T) {
 	for _, protected := range []string{"/account", "/account/secret.html", "/konto"} {
 		all := Paths(protected)
-		distinct(t, all, 150)
+		unique(t, all, 150)
 		for _, target := range all {
 			if target == "" || strings.ContainsAny(target, " \r\n") {
 				t.Errorf("%q cannot be sent", target)
@@ -51,7 +51,7 @@ func TestEverySpellingFamilyHasItsOwn(t *testing.T) {
 // browsers are, a good part must lead away, or the list has no teeth.
 func TestRedirectsLeaveTheSite(t *testing.T) {
 	all := Redirects("shop.example")
-	distinct(t, all, 300)
+	unique(t, all, 300)
 	base, _ := url.Parse("https://shop.example/login")
 	away := 0
 	for _, payload := range all {

@@ -1,6 +1,3 @@
-// Package attack lists what attackers send: spellings of a path that a gateway
-// may fail to recognise, and addresses that a sign-in may be made to redirect
-// to. The lists are data for tests, of this module and of a gateway in service.
 package attack
 
 import (

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
@@ -27,7 +29,9 @@ const (
 
 // An appToken is the application's own bearer token. It is immutable.
 type appToken struct {
-	value                   string
+	redact.Hidden
+
+	value                   redact.Text
 	granted, renew, expires time.Time
 }
 
@@ -137,7 +141,7 @@ func (c *Client) setSound(tok *appToken) {
 // token that comes with the old one is never used: three forms of refreshing
 // are documented, and asking anew is the one that works.
 func (c *Client) grant(ctx context.Context) (*appToken, error) {
-	id, secret, err := c.credentials()
+	id, shared, err := c.credentials()
 	if err != nil {
 		return nil, &Error{Op: "oauth", kind: ErrUnavailable, App: true, reason: fmt.Errorf("reading credentials: %w", err)}
 	}
@@ -145,7 +149,7 @@ func (c *Client) grant(ctx context.Context) (*appToken, error) {
 	asked := time.Now()
 	err = c.roundTrip(ctx, c.auth, call{
 		op: "oauth", method: http.MethodPost, path: "/platform/applications/authtickets/oauth",
-		body: map[string]string{"client_id": id, "client_secret": secret, "grant_type": "client_credentials"},
+		body: map[string]string{"client_id": id, "client_secret": shared, "grant_type": "client_credentials"},
 		read: func(a *answer) (err error) { tok, err = decodeAppToken(a, asked); return err },
 	})
 	if err != nil {
@@ -186,7 +190,7 @@ func decodeAppToken(a *answer, asked time.Time) (*appToken, error) {
 		return nil, a.fail(ErrUnavailable, reason("answer has no usable application token"))
 	}
 	expires := asked.Add(life)
-	return &appToken{w.AccessToken, asked, expires.Add(-min(renewMargin, life/4)), expires}, nil
+	return &appToken{value: redact.New(w.AccessToken), granted: asked, renew: expires.Add(-min(renewMargin, life/4)), expires: expires}, nil
 }
 
 // appLife reads expires_in, in seconds.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // grants hands out app1, app2, … that live for life seconds.
@@ -208,7 +210,7 @@ func TestRevokedAppTokenUnderLoad(t *testing.T) {
 
 func TestLateRefusalKeepsTheNewAppToken(t *testing.T) {
 	c := inBubble(t, newFake())
-	old, current := &appToken{value: "old"}, &appToken{value: "new"}
+	old, current := &appToken{value: redact.New("old")}, &appToken{value: redact.New("new")}
 	c.app = current
 	c.drop(old)
 	if c.app != current {

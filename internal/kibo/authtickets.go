@@ -6,13 +6,15 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const ticketsPath = "/commerce/customer/authtickets"
 
 // A CodeRequest asks for a one-time code.
 type CodeRequest struct {
-	redacted
+	redact.Hidden
 
 	Email    string
 	ClientIP string // of the customer, as the gateway trusts it; "": unknown
@@ -22,9 +24,10 @@ type CodeRequest struct {
 // text that Kibo holds against the last sign-in, to ask for a second factor on
 // a new device or in another place; both may be empty.
 type CodeExchange struct {
-	redacted
+	redact.Hidden
 
-	Email, Code         string
+	Email               string
+	Code                redact.Text
 	Fingerprint, Region string
 	ClientIP            string // of the customer, as the gateway trusts it; "": unknown
 }
@@ -32,16 +35,17 @@ type CodeExchange struct {
 // A PasswordExchange presents a password. Fingerprint and Region are as in a
 // CodeExchange.
 type PasswordExchange struct {
-	redacted
+	redact.Hidden
 
-	Username, Password  string
+	Username            string
+	Password            redact.Text
 	Fingerprint, Region string
 	ClientIP            string // of the customer, as the gateway trusts it; "": unknown
 }
 
 // A SecondFactorRequest asks for the second code once more.
 type SecondFactorRequest struct {
-	redacted
+	redact.Hidden
 
 	UserID   string // of the ticket that required it
 	ClientIP string // of the customer, as the gateway trusts it; "": unknown
@@ -49,9 +53,9 @@ type SecondFactorRequest struct {
 
 // A RefreshRequest presents the refresh token of an earlier ticket.
 type RefreshRequest struct {
-	redacted
+	redact.Hidden
 
-	RefreshToken string
+	RefreshToken redact.Text
 	AccountID    string // "": not sent
 	ClientIP     string // of the customer, as the gateway trusts it; "": unknown
 }
@@ -81,7 +85,7 @@ func (c *Client) ExchangeCode(ctx context.Context, x CodeExchange) (*Ticket, err
 			Code        string `json:"otpCode"`
 			Fingerprint string `json:"fingerprint,omitempty"`
 			Region      string `json:"region,omitempty"`
-		}{x.Email, x.Code, x.Fingerprint, x.Region},
+		}{x.Email, x.Code.Reveal(), x.Fingerprint, x.Region},
 	})
 }
 
@@ -96,7 +100,7 @@ func (c *Client) ExchangePassword(ctx context.Context, x PasswordExchange) (*Tic
 			Password    string `json:"password"`
 			Fingerprint string `json:"fingerprint,omitempty"`
 			Region      string `json:"region,omitempty"`
-		}{x.Username, x.Password, x.Fingerprint, x.Region},
+		}{x.Username, x.Password.Reveal(), x.Fingerprint, x.Region},
 	})
 }
 
@@ -117,13 +121,13 @@ func (c *Client) RequestSecondFactor(ctx context.Context, r SecondFactorRequest)
 
 // ExchangeSecondFactor exchanges the second code for a ticket, with the user ID
 // of the ticket that required it. Like ExchangeCode it is sent once.
-func (c *Client) ExchangeSecondFactor(ctx context.Context, userID, code, clientIP string) (*Ticket, error) {
+func (c *Client) ExchangeSecondFactor(ctx context.Context, userID string, code redact.Text, clientIP string) (*Ticket, error) {
 	return c.ticket(ctx, call{
 		op: "2fa/auth", method: http.MethodPost, path: ticketsPath + "/2fa/auth", clientIP: clientIP, credentials: true,
 		body: struct {
 			UserID string `json:"userId"`
 			Code   string `json:"otpCode"`
-		}{userID, code},
+		}{userID, code.Reveal()},
 	})
 }
 
@@ -131,7 +135,7 @@ func (c *Client) ExchangeSecondFactor(ctx context.Context, userID, code, clientI
 // session; after ErrUnavailable or ErrLimited it lives on as long as its
 // tokens. It is sent once: the answer to a rotation can not be had twice.
 func (c *Client) Refresh(ctx context.Context, r RefreshRequest) (*Ticket, error) {
-	query := url.Values{"refreshToken": {r.RefreshToken}}
+	query := url.Values{"refreshToken": {r.RefreshToken.Reveal()}}
 	if r.AccountID != "" {
 		query.Set("accountId", r.AccountID)
 	}

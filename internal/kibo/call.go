@@ -11,10 +11,14 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // A call is one request to Kibo, before it has a bearer.
 type call struct {
+	redact.Hidden
+
 	op, method, path string
 	query            url.Values
 	body             any // encoded as JSON; nil: none
@@ -107,7 +111,7 @@ func (c *Client) try(ctx context.Context, q call) (*appToken, error) {
 	if q.header == nil {
 		q.header = make(http.Header)
 	}
-	q.header.Set("Authorization", "Bearer "+tok.value)
+	q.header.Set("Authorization", "Bearer "+tok.value.Reveal())
 	if q.clientIP != "" {
 		q.header.Set("X-Forwarded-For", q.clientIP)
 	}
@@ -182,6 +186,8 @@ func (q call) request(ctx context.Context, base string) (*http.Request, error) {
 
 // An answer of Kibo's, read to its end.
 type answer struct {
+	redact.Hidden
+
 	op     string
 	status int
 	header http.Header

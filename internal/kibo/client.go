@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // Defaults of Config.
@@ -66,6 +68,8 @@ type Config struct {
 
 // A Client calls Kibo. It is safe for concurrent use.
 type Client struct {
+	redact.Hidden
+
 	api, auth   *host
 	credentials func() (clientID, secret string, err error)
 	header      http.Header

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
@@ -152,19 +154,19 @@ func inBubble(t *testing.T, f *fake, change ...func(*Config)) *Client {
 }
 
 func (c *Client) exchange(ctx context.Context) (*Ticket, error) {
-	return c.ExchangeCode(ctx, CodeExchange{Email: "ann@example.com", Code: "123456", ClientIP: "192.0.2.7"})
+	return c.ExchangeCode(ctx, CodeExchange{Email: "ann@example.com", Code: redact.New("123456"), ClientIP: "192.0.2.7"})
 }
 
 func (c *Client) login(ctx context.Context) (*Ticket, error) {
-	return c.ExchangePassword(ctx, PasswordExchange{Username: "ann@example.com", Password: "123456-hunter2"})
+	return c.ExchangePassword(ctx, PasswordExchange{Username: "ann@example.com", Password: redact.New("123456-hunter2")})
 }
 
 func (c *Client) second(ctx context.Context) (*Ticket, error) {
-	return c.ExchangeSecondFactor(ctx, "f00d", "123456", "")
+	return c.ExchangeSecondFactor(ctx, "f00d", redact.New("123456"), "")
 }
 
 func (c *Client) refresh(ctx context.Context) (*Ticket, error) {
-	return c.Refresh(ctx, RefreshRequest{RefreshToken: "0123456789abcdef", AccountID: "1001"})
+	return c.Refresh(ctx, RefreshRequest{RefreshToken: redact.New("0123456789abcdef"), AccountID: "1001"})
 }
 
 // mustFail checks the sentinel, and that the text gives nothing away.
@@ -223,7 +225,7 @@ func TestRequestsAsKiboWantsThem(t *testing.T) {
 		},
 		{
 			"code exchange", func() error {
-				_, err := c.ExchangeCode(t.Context(), CodeExchange{Email: "ann@example.com", Code: "123456", Region: "AT", Fingerprint: "fp"})
+				_, err := c.ExchangeCode(t.Context(), CodeExchange{Email: "ann@example.com", Code: redact.New("123456"), Region: "AT", Fingerprint: "fp"})
 				return err
 			},
 			"POST", authPath,
@@ -231,7 +233,7 @@ func TestRequestsAsKiboWantsThem(t *testing.T) {
 		},
 		{
 			"second factor", func() error {
-				_, err := c.ExchangeSecondFactor(t.Context(), "f00d", "654321", "2001:db8::1")
+				_, err := c.ExchangeSecondFactor(t.Context(), "f00d", redact.New("654321"), "2001:db8::1")
 				return err
 			},
 			"POST", secondPath, `{"userId":"f00d","otpCode":"654321"}`, "Bearer app1", "2001:db8::1", "20002",
@@ -239,7 +241,7 @@ func TestRequestsAsKiboWantsThem(t *testing.T) {
 		{
 			"password", func() error {
 				_, err := c.ExchangePassword(t.Context(), PasswordExchange{
-					Username: "ann", Password: `p"<ä`, Region: "AT", Fingerprint: "fp", ClientIP: "192.0.2.7",
+					Username: "ann", Password: redact.New(`p"<ä`), Region: "AT", Fingerprint: "fp", ClientIP: "192.0.2.7",
 				})
 				return err
 			},
@@ -248,7 +250,7 @@ func TestRequestsAsKiboWantsThem(t *testing.T) {
 		},
 		{
 			"password, bare", func() error {
-				_, err := c.ExchangePassword(t.Context(), PasswordExchange{Username: "ann", Password: "p"})
+				_, err := c.ExchangePassword(t.Context(), PasswordExchange{Username: "ann", Password: redact.New("p")})
 				return err
 			},
 			"POST", loginPath, `{"username":"ann","password":"p"}`, "Bearer app1", "", "20002",
@@ -261,13 +263,16 @@ func TestRequestsAsKiboWantsThem(t *testing.T) {
 		},
 		{
 			"refresh", func() error {
-				_, err := c.Refresh(t.Context(), RefreshRequest{RefreshToken: "a+/= &b", AccountID: "1001"})
+				_, err := c.Refresh(t.Context(), RefreshRequest{RefreshToken: redact.New("a+/= &b"), AccountID: "1001"})
 				return err
 			},
 			"PUT", refreshPath + "?accountId=1001&refreshToken=a%2B%2F%3D+%26b", "", "Bearer app1", "", "20002",
 		},
 		{
-			"refresh without account", func() error { _, err := c.Refresh(t.Context(), RefreshRequest{RefreshToken: "ab"}); return err },
+			"refresh without account", func() error {
+				_, err := c.Refresh(t.Context(), RefreshRequest{RefreshToken: redact.New("ab")})
+				return err
+			},
 			"PUT", refreshPath + "?refreshToken=ab", "", "Bearer app1", "", "20002",
 		},
 	}
@@ -304,7 +309,7 @@ func TestTicketOfAnExchange(t *testing.T) {
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		if got.AccessToken != "acc+/=" || got.JWT != "a.b.c" || got.RefreshToken != "0123456789abcdef" || got.UserID != "f00d" {
+		if got.AccessToken.Reveal() != "acc+/=" || got.JWT.Reveal() != "a.b.c" || got.RefreshToken.Reveal() != "0123456789abcdef" || got.UserID != "f00d" {
 			t.Errorf("%s: wrong tokens", name)
 		}
 		if got.Customer == nil || got.Customer.AccountID != "1001" || got.Customer.Email != "ann@example.com" {

@@ -3,15 +3,17 @@ package kibo
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // A Ticket is what Kibo hands back for a code or a refresh token.
 type Ticket struct {
-	redacted
+	redact.Hidden
 
-	AccessToken  string // opaque; goes into x-vol-user-claims
-	RefreshToken string // "": none given; a refreshed session keeps the one it has
-	JWT          string // jwtAccessToken; "": none given
+	AccessToken  redact.Text // opaque; goes into x-vol-user-claims
+	RefreshToken redact.Text // empty: none given; a refreshed session keeps the one it has
+	JWT          redact.Text // jwtAccessToken; empty: none given
 
 	// Ends of AccessToken and RefreshToken, in UTC. Zero: not given.
 	AccessExpires, RefreshExpires time.Time
@@ -25,7 +27,7 @@ type Ticket struct {
 
 // A Customer is the part of a ticket's customerAccount that the gateway wants.
 type Customer struct {
-	redacted
+	redact.Hidden
 
 	AccountID                   string // decimal; "": none
 	UserID, UserName, Email     string
@@ -40,6 +42,8 @@ type Customer struct {
 const maxToken = 16 << 10
 
 type wireTicket struct {
+	redact.Hidden
+
 	ErrorCode              text
 	AccessToken            string
 	AccessTokenExpiration  date
@@ -52,6 +56,8 @@ type wireTicket struct {
 }
 
 type wireCustomer struct {
+	redact.Hidden
+
 	ID                                                                           accountID
 	UserID, UserName, EmailAddress, FirstName, LastName, AccountType, LocaleCode text
 	Segments                                                                     segments
@@ -85,9 +91,9 @@ func decodeTicket(body []byte) (*Ticket, error) {
 	if w.AccessToken == "" && w.JWTAccessToken == "" {
 		return nil, reason("ticket has no token")
 	}
-	t.AccessToken, t.AccessExpires = w.AccessToken, w.AccessTokenExpiration.Time
-	t.RefreshToken, t.RefreshExpires = w.RefreshToken, w.RefreshTokenExpiration.Time
-	t.JWT = w.JWTAccessToken
+	t.AccessToken, t.AccessExpires = redact.New(w.AccessToken), w.AccessTokenExpiration.Time
+	t.RefreshToken, t.RefreshExpires = redact.New(w.RefreshToken), w.RefreshTokenExpiration.Time
+	t.JWT = redact.New(w.JWTAccessToken)
 	return t, nil
 }
 

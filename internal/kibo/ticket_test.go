@@ -6,12 +6,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 func TestDecodeTicket(t *testing.T) {
 	access := time.Date(2026, 1, 2, 3, 4, 5, 123456700, time.UTC)
 	refresh := time.Date(2026, 1, 3, 3, 4, 5, 0, time.UTC)
-	full := Ticket{AccessToken: "a", AccessExpires: access, RefreshToken: "r", RefreshExpires: refresh, JWT: "x.y.z", UserID: "u"}
+	full := Ticket{AccessToken: redact.New("a"), AccessExpires: access, RefreshToken: redact.New("r"), RefreshExpires: refresh, JWT: redact.New("x.y.z"), UserID: "u"}
 	tests := []struct {
 		name, body string
 		want       Ticket
@@ -24,19 +26,19 @@ func TestDecodeTicket(t *testing.T) {
 			"PascalCase", `{"AccessToken":"a","AccessTokenExpiration":"2026-01-02T03:04:05.1234567","RefreshToken":"r",
 				"RefreshTokenExpiration":"2026-01-03T03:04:05","JwtAccessToken":"x.y.z","UserId":"u","Requires2FA":false}`, full,
 		},
-		{"escapes", `{"accessToken":"a\u002B\/=="}`, Ticket{AccessToken: "a+/=="}},
-		{"JWT alone", `{"jwtAccessToken":"x.y.z"}`, Ticket{JWT: "x.y.z"}},
+		{"escapes", `{"accessToken":"a\u002B\/=="}`, Ticket{AccessToken: redact.New("a+/==")}},
+		{"JWT alone", `{"jwtAccessToken":"x.y.z"}`, Ticket{JWT: redact.New("x.y.z")}},
 		{"nulls", `{"accessToken":"a","accessTokenExpiration":null,"refreshToken":null,"jwtAccessToken":null,
-			"userId":null,"requires2FA":null,"customerAccount":null,"errorCode":null}`, Ticket{AccessToken: "a"}},
+			"userId":null,"requires2FA":null,"customerAccount":null,"errorCode":null}`, Ticket{AccessToken: redact.New("a")}},
 		{
 			"zero dates", `{"accessToken":"a","accessTokenExpiration":"0001-01-01T00:00:00","refreshTokenExpiration":"0001-01-01T00:00:00+02:00"}`,
-			Ticket{AccessToken: "a"},
+			Ticket{AccessToken: redact.New("a")},
 		},
 		{"second factor", `{"requires2FA":true,"userId":"u"}`, Ticket{Requires2FA: true, UserID: "u"}},
 		{"second factor with tokens is not signed in", `{"requires2FA":true,"userId":"u","accessToken":"a","refreshToken":"r","jwtAccessToken":"j",
 			"accessTokenExpiration":"2026-01-03T03:04:05"}`, Ticket{Requires2FA: true, UserID: "u"}},
-		{"account of a wrong type", `{"accessToken":"a","customerAccount":"none"}`, Ticket{AccessToken: "a"}},
-		{"empty account", `{"accessToken":"a","customerAccount":{}}`, Ticket{AccessToken: "a", Customer: &Customer{}}},
+		{"account of a wrong type", `{"accessToken":"a","customerAccount":"none"}`, Ticket{AccessToken: redact.New("a")}},
+		{"empty account", `{"accessToken":"a","customerAccount":{}}`, Ticket{AccessToken: redact.New("a"), Customer: &Customer{}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -51,9 +53,9 @@ func TestDecodeTicket(t *testing.T) {
 	}
 }
 
-// show prints what the methods of redacted hide.
+// show prints what the methods of redact.Hidden hide.
 func show(t Ticket) string {
-	return fmt.Sprintf("%v", []any{t.AccessToken, t.RefreshToken, t.JWT, t.UserID, t.Requires2FA, t.AccessExpires, t.RefreshExpires, t.Customer != nil})
+	return fmt.Sprintf("%v", []any{t.AccessToken.Reveal(), t.RefreshToken.Reveal(), t.JWT.Reveal(), t.UserID, t.Requires2FA, t.AccessExpires, t.RefreshExpires, t.Customer != nil})
 }
 
 func TestDecodeTicketRefuses(t *testing.T) {
@@ -181,11 +183,11 @@ func FuzzTicket(f *testing.F) {
 			}
 			return
 		}
-		tokens := tick.AccessToken + tick.RefreshToken + tick.JWT
+		tokens := tick.AccessToken.Reveal() + tick.RefreshToken.Reveal() + tick.JWT.Reveal()
 		if strings.ContainsFunc(tokens+tick.UserID, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			t.Error("a token that does not fit into a header")
 		}
-		if tick.Requires2FA && tokens != "" || !tick.Requires2FA && tick.AccessToken+tick.JWT == "" {
+		if tick.Requires2FA && tokens != "" || !tick.Requires2FA && tick.AccessToken.IsZero() && tick.JWT.IsZero() {
 			t.Error("tokens where there must be none, or none where there must be some")
 		}
 		for _, when := range []time.Time{tick.AccessExpires, tick.RefreshExpires} {

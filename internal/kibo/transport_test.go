@@ -19,6 +19,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // raw reads a whole request and then writes answer to the bare connection,
@@ -129,7 +131,7 @@ func TestHarmlessOddities(t *testing.T) {
 			f := newFake()
 			f.on(authPath, oddity)
 			tick, err := overNetwork(t, f).exchange(t.Context())
-			if err != nil || tick.JWT != "a.b.c" || tick.Customer.AccountID != "1001" {
+			if err != nil || tick.JWT.Reveal() != "a.b.c" || tick.Customer.AccountID != "1001" {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -232,7 +234,7 @@ func overPipe(t *testing.T, serve func(net.Conn)) *Client {
 		go serve(theirs)
 		return ours, nil
 	}
-	c.app = &appToken{value: "app1", renew: time.Now().Add(time.Hour), expires: time.Now().Add(time.Hour)}
+	c.app = &appToken{value: redact.New("app1"), renew: time.Now().Add(time.Hour), expires: time.Now().Add(time.Hour)}
 	return c
 }
 

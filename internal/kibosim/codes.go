@@ -47,7 +47,7 @@ type visit struct{ fingerprint, region string }
 // sendCode makes a new code and "mails" it.
 func (s *Sim) sendCode(c *call, customer *Customer, kind codeKind, v visit, begun time.Time) {
 	fresh := &code{
-		digits:  cmp.Or(c.sw.FixedCode, randomCode()),
+		digits:  cmp.Or(c.sw.FixedCode, s.o.NewCode()),
 		sent:    c.now,
 		expires: c.now.Add(cmp.Or(c.sw.CodeTTL, defaultCodeTTL)),
 		tries:   cmp.Or(c.sw.CodeTries, defaultCodeTries),

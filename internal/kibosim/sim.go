@@ -38,6 +38,8 @@ type Options struct {
 	// OnCode is called with every code that Kibo would mail; it must not
 	// call back into the Sim. Default: nothing happens.
 	OnCode func(email, code string)
+	// NewCode makes a code. Default: six random digits.
+	NewCode func() string
 	// Log receives one line per call. It never sees a code, token or e-mail
 	// address. Default: discarded.
 	Log *slog.Logger
@@ -78,6 +80,9 @@ func New(o Options) *Sim {
 	}
 	if o.OnCode == nil {
 		o.OnCode = func(string, string) {}
+	}
+	if o.NewCode == nil {
+		o.NewCode = randomCode
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -10,6 +10,8 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
@@ -63,18 +65,20 @@ type Fields struct {
 }
 
 // Form is what a login post says. Nothing in it is checked but for control
-// characters in Email and Code. It must not be logged.
+// characters in Email and Code. None of it can be printed.
 type Form struct {
+	redact.Hidden
+
 	// Email has no blanks around it. It is empty only with Fields.CodeAlone.
 	Email string
 	// Code has no blanks and dashes in it; people type what they see.
-	Code string
+	Code redact.Text
 	// HasCode is false when the field is absent or empty: without a password
 	// too, the customer asks for a code to be sent.
 	HasCode bool
 	// Password is what was typed, byte for byte: neither trimmed nor
 	// normalised, of any length, and perhaps not UTF-8. It is a secret.
-	Password string
+	Password redact.Text
 	// SendCode says that the customer asks for a code, though there is a
 	// password; Resend, that the code of the second step shall be sent again.
 	// Any value but those that Remember ignores counts.

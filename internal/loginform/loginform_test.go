@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
@@ -22,8 +24,8 @@ func newPostRequest(target, contentType, body string) *http.Request {
 }
 
 func equal(a, b *Form) bool {
-	return a.Email == b.Email && a.Code == b.Code && a.HasCode == b.HasCode && a.Remember == b.Remember &&
-		a.Password == b.Password && a.SendCode == b.SendCode && a.Resend == b.Resend &&
+	return a.Email == b.Email && a.Code.Equal(b.Code) && a.HasCode == b.HasCode && a.Remember == b.Remember &&
+		a.Password.Equal(b.Password) && a.SendCode == b.SendCode && a.Resend == b.Resend &&
 		a.ReturnTo == b.ReturnTo && a.JSON == b.JSON && maps.Equal(a.Extra, b.Extra)
 }
 
@@ -57,28 +59,28 @@ var shops = []struct {
 		Fields{Email: "email", Code: "password", ReturnTo: []string{"returnUrl"}},
 		"/user/login", formType,
 		"returnUrl=%2Fmyaccount&email=jane%40shop.example&password=123456",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, ReturnTo: "/myaccount"},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, ReturnTo: "/myaccount"},
 	},
 	{
 		"Kibo Hypr theme, script",
 		Fields{Email: "email", Code: "password", ReturnTo: []string{"returnurl"}, Extra: []string{"token"}},
 		"/user/login?returnUrl=%2Fcart", "application/json; charset=UTF-8",
 		`{"email":"jane@shop.example","password":"123456","token":"03AGdBq2"}`,
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, ReturnTo: "/cart", Extra: map[string]string{"token": "03AGdBq2"}, JSON: true},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, ReturnTo: "/cart", Extra: map[string]string{"token": "03AGdBq2"}, JSON: true},
 	},
 	{
 		"Magento",
 		Fields{Email: "login[username]", Code: "login[password]", Require: "send"},
 		"/customer/account/loginPost/", formType,
 		"form_key=aBcDeF0123456789&login%5Busername%5D=jane%40shop.example&login%5Bpassword%5D=123+456&send=",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true},
 	},
 	{
 		"Magento 2, script",
 		Fields{Email: "username", Code: "password"},
 		"/customer/ajax/login", jsonType,
 		`{"username":"jane@shop.example","password":"123456"}`,
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, JSON: true},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, JSON: true},
 	},
 	{
 		"WooCommerce",
@@ -89,14 +91,14 @@ var shops = []struct {
 		"/my-account/", formType,
 		"username=jane%40shop.example&password=123456&rememberme=forever&woocommerce-login-nonce=0a1b2c3d4e" +
 			"&_wp_http_referer=%2Fmy-account%2F&login=Log+in",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, Remember: true, ReturnTo: "/my-account/"},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, Remember: true, ReturnTo: "/my-account/"},
 	},
 	{
 		"WordPress",
 		Fields{Email: "log", Code: "pwd", Remember: "rememberme", ReturnTo: []string{"redirect_to"}},
 		"/wp-login.php", formType,
 		"log=jane%40shop.example&pwd=123456&wp-submit=Log+In&redirect_to=https%3A%2F%2Fshop.example%2Fwp-admin%2F&testcookie=1",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, ReturnTo: "https://shop.example/wp-admin/"},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, ReturnTo: "https://shop.example/wp-admin/"},
 	},
 	{
 		"PrestaShop",
@@ -111,21 +113,21 @@ var shops = []struct {
 		"multipart/form-data; boundary=---------------------------9051914041544843365972754266",
 		multipartBody("---------------------------9051914041544843365972754266",
 			"email", "jane@shop.example", "password", "123456", "redirect", "https://shop.example/index.php?route=account/account"),
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, ReturnTo: "https://shop.example/index.php?route=account/account"},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, ReturnTo: "https://shop.example/index.php?route=account/account"},
 	},
 	{
 		"osCommerce",
 		Fields{Email: "email_address", Code: "password", Extra: []string{"formid", ""}},
 		"/login.php?action=process", formType,
 		"formid=d41d8cd98f00b204&email_address=jane%40shop.example&password=123456",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, Extra: map[string]string{"formid": "d41d8cd98f00b204"}},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, Extra: map[string]string{"formid": "d41d8cd98f00b204"}},
 	},
 	{
 		"nopCommerce",
 		Fields{Email: "Email", Code: "Password", Remember: "RememberMe", ReturnTo: []string{"returnUrl"}},
 		"/login?ReturnUrl=%2Fcustomer%2Finfo", formType,
 		"Email=jane%40shop.example&Password=123456&RememberMe=true&__RequestVerificationToken=CfDJ8&RememberMe=false",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, Remember: true, ReturnTo: "/customer/info"},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, Remember: true, ReturnTo: "/customer/info"},
 	},
 	{
 		"ASP.NET Web Forms",
@@ -137,42 +139,42 @@ var shops = []struct {
 		"__EVENTTARGET=&__EVENTARGUMENT=&__VIEWSTATE=%2FwEPDwUKMTY1NDU2MTA1MmRk&__EVENTVALIDATION=%2FwEWBAL" +
 			"&ctl00%24Main%24LoginUser%24UserName=jane%40shop.example&ctl00%24Main%24LoginUser%24Password=123456" +
 			"&ctl00%24Main%24LoginUser%24LoginButton=Log+In",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, ReturnTo: "/account/default.aspx"},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, ReturnTo: "/account/default.aspx"},
 	},
 	{
 		"servlet container",
 		Fields{Email: "j_username", Code: "j_password"},
 		"/j_security_check;jsessionid=0A1B", formType,
 		"j_username=jane%40shop.example&j_password=123456",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true},
 	},
 	{
 		"Spring Security",
 		Fields{Email: "username", Code: "password", Remember: "remember-me"},
 		"/login", formType,
 		"username=jane%40shop.example&password=123456&remember-me=on&_csrf=4bfd1575",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, Remember: true},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, Remember: true},
 	},
 	{
 		"WebSphere Commerce",
 		Fields{Email: "logonId", Code: "logonPassword", ReturnTo: []string{"URL", "reLogonURL"}},
 		"/webapp/wcs/stores/servlet/Logon", formType,
 		"storeId=10001&catalogId=10001&reLogonURL=LogonForm&URL=OrderItemMove&logonId=jane%40shop.example&logonPassword=123456",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, ReturnTo: "OrderItemMove"},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, ReturnTo: "OrderItemMove"},
 	},
 	{
 		"hosted shop",
 		Fields{Email: "customer[email]", Code: "customer[password]", ReturnTo: []string{"return_url", "checkout_url"}},
 		"/account/login", formType + "; charset=utf-8",
 		"form_type=customer_login&utf8=%E2%9C%93&customer%5Bemail%5D=jane%40shop.example&customer%5Bpassword%5D=123456&return_url=&checkout_url=%2Fcheckout",
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, ReturnTo: "/checkout"},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, ReturnTo: "/checkout"},
 	},
 	{
 		"nested JSON",
 		Fields{Email: "login[username]", Code: "login[password]", Require: "login[form][send]", Remember: "remember"},
 		"/login", "application/vnd.shop+json",
 		`{"login":{"username":" jane@shop.example\n","password":123456,"form":{"send":true}},"remember":true,"cart":[{"login[username]":"x"}]}`,
-		Form{Email: "jane@shop.example", Code: "123456", HasCode: true, Remember: true, JSON: true},
+		Form{Email: "jane@shop.example", Code: redact.New("123456"), HasCode: true, Remember: true, JSON: true},
 	},
 }
 
@@ -347,12 +349,12 @@ func TestUsableThoughOdd(t *testing.T) {
 		name, ctype, body string
 		want              Form
 	}{
-		{"the same twice", formType, email + "&" + email + "&code=1&code=1", Form{Code: "1", HasCode: true}},
+		{"the same twice", formType, email + "&" + email + "&code=1&code=1", Form{Code: redact.New("1"), HasCode: true}},
 		{"1000 fields", formType, email + strings.Repeat("&a=", maxFields-2), Form{}},
 		{"64 KiB", formType, email + "&a=" + strings.Repeat("x", maxBody-len(email)-3), Form{}},
-		{"grouped code", formType, email + "&code=+12-34%E2%80%9356%C2%A078+", Form{Code: "12345678", HasCode: true}},
+		{"grouped code", formType, email + "&code=+12-34%E2%80%9356%C2%A078+", Form{Code: redact.New("12345678"), HasCode: true}},
 		{"blank code", formType, email + "&code=+-+", Form{}},
-		{"letters in the code", formType, email + "&code=aB-c1", Form{Code: "aBc1", HasCode: true}},
+		{"letters in the code", formType, email + "&code=aB-c1", Form{Code: redact.New("aBc1"), HasCode: true}},
 		{"blanks around", formType, "email=+%09jane%40shop.example%0d%0a&go=1", Form{}},
 		{"empty pairs", formType, "&&" + email + "&&=&", Form{}},
 		{"semicolon is no separator", formType, email + "&x=1;email=eve", Form{}},
@@ -368,7 +370,7 @@ func TestUsableThoughOdd(t *testing.T) {
 			multipartBody("x", "email", "jane@shop.example", "go", "1"), Form{}},
 		{"multipart, line feeds only", mp, strings.ReplaceAll(multipartBody("x", "email", "jane@shop.example", "go", "1"), "\r", ""), Form{}},
 		{"JSON with mark", jsonType, "\xEF\xBB\xBF" + `{"email":"jane@shop.example","go":1}`, Form{JSON: true}},
-		{"JSON leading zeros", jsonType, `{"email":"jane@shop.example","go":"1","code":"000123"}`, Form{Code: "000123", HasCode: true, JSON: true}},
+		{"JSON leading zeros", jsonType, `{"email":"jane@shop.example","go":"1","code":"000123"}`, Form{Code: redact.New("000123"), HasCode: true, JSON: true}},
 		{"JSON ignores lists, null and depth", jsonType, `{"go":1,"code":[[1],{"code":2}],"email":"jane@shop.example","back":null,` +
 			`"a":{"b":{"c":{"d":{"e":1}}}},"returnUrl":""}`, Form{JSON: true}},
 	}
@@ -406,7 +408,7 @@ func TestCodeAlone(t *testing.T) {
 		f.CodeAlone = alone
 		r := newPostRequest("/login", formType, "code=123-456")
 		form, ok, err := Read(r, f)
-		if ok != alone || err != nil || ok && (form.Code != "123456" || form.Email != "") {
+		if ok != alone || err != nil || ok && (form.Code.Reveal() != "123456" || form.Email != "") {
 			t.Errorf("CodeAlone %v: Read = %+v, %v, %v", alone, form, ok, err)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 var passwordFields = Fields{Email: "email", Code: "code", Password: "pass", SendCode: "send_code", Resend: "resend"}
@@ -18,7 +20,7 @@ func TestPasswordIsLeftAlone(t *testing.T) {
 			"multipart/form-data; boundary=x": multipartBody("x", "email", "a@b.c", "pass", password),
 		} {
 			form, ok, err := Read(newPostRequest("/login", name, body), passwordFields)
-			if !ok || err != nil || form.Password != password || form.HasCode {
+			if !ok || err != nil || form.Password.Reveal() != password || form.HasCode {
 				t.Errorf("%s: Read of %.20q = %v, %v, want the very same", name, password, ok, err)
 			}
 		}
@@ -34,14 +36,14 @@ func TestPasswordPosts(t *testing.T) {
 	}{
 		{"none", formType, "email=a@b.c", &mail},
 		{"empty", formType, "email=a@b.c&pass=", &mail},
-		{"twice the same", formType, "email=a@b.c&pass=x&pass=x", with(func(f *Form) { f.Password = "x" })},
-		{"beside a code", formType, "email=a@b.c&pass=x&code=1", with(func(f *Form) { f.Password, f.Code, f.HasCode = "x", "1", true })},
-		{"JSON", jsonType, `{"email":"a@b.c","pass":" x "}`, with(func(f *Form) { f.Password, f.JSON = " x ", true })},
+		{"twice the same", formType, "email=a@b.c&pass=x&pass=x", with(func(f *Form) { f.Password = redact.New("x") })},
+		{"beside a code", formType, "email=a@b.c&pass=x&code=1", with(func(f *Form) { f.Password, f.Code, f.HasCode = redact.New("x"), redact.New("1"), true })},
+		{"JSON", jsonType, `{"email":"a@b.c","pass":" x "}`, with(func(f *Form) { f.Password, f.JSON = redact.New(" x "), true })},
 		{"JSON null", jsonType, `{"email":"a@b.c","pass":null}`, with(func(f *Form) { f.JSON = true })},
 		{"JSON list", jsonType, `{"email":"a@b.c","pass":["x"]}`, with(func(f *Form) { f.JSON = true })},
 		{"another name", formType, "email=a@b.c&Pass=x", &mail},
 		{"without an address", formType, "pass=x", nil},
-		{"send_code", formType, "email=a@b.c&pass=x&send_code=1", with(func(f *Form) { f.Password, f.SendCode = "x", true })},
+		{"send_code", formType, "email=a@b.c&pass=x&send_code=1", with(func(f *Form) { f.Password, f.SendCode = redact.New("x"), true })},
 		{"send_code off", formType, "email=a@b.c&send_code=off", &mail},
 		{"send_code alone", formType, "send_code=1", nil},
 		{"resend", formType, "email=a@b.c&resend=1", with(func(f *Form) { f.Resend = true })},

@@ -4,11 +4,15 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // A post collects the fields of one body that somebody has asked for, and
 // counts the others.
 type post struct {
+	redact.Hidden
+
 	fields    Fields
 	values    map[string][]string // by exact name
 	returns   map[string][]string // by name in lower case
@@ -119,9 +123,9 @@ func (p *post) form(query string) *Form {
 	code := p.code()
 	return &Form{
 		Email:    p.email(),
-		Code:     code,
+		Code:     redact.New(code),
 		HasCode:  code != "",
-		Password: first(p.values[p.fields.Password]),
+		Password: redact.New(first(p.values[p.fields.Password])),
 		SendCode: p.pressed(p.fields.SendCode),
 		Resend:   p.pressed(p.fields.Resend),
 		Remember: p.pressed(p.fields.Remember),

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
@@ -25,6 +27,8 @@ const (
 // with Kibo's own issuer and audience. At most one of HMACKeys, PublicKeys
 // and JWKSURL may be set.
 type Config struct {
+	redact.Hidden
+
 	// Algorithms pins the signature algorithms. Default: HS256 with HMACKeys;
 	// RS256, ES256, ES384, ES512 and EdDSA with PublicKeys or a JWKSURL; in
 	// direct mode every signature algorithm of RFC 7518 and RFC 8037, since

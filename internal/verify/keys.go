@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // methods are the signature algorithms that we know. They are named here and
@@ -60,6 +62,8 @@ func verifySignature(t *token, alg string, keys []any) error {
 
 // key is one key with all that it may be used for.
 type key struct {
+	redact.Hidden
+
 	id    string   // kid; empty for configured keys
 	algs  []string // never empty
 	value any      // []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
@@ -67,6 +71,8 @@ type key struct {
 
 // keyset is one generation of keys. It does not change.
 type keyset struct {
+	redact.Hidden
+
 	keys    []key
 	print   [sha256.Size]byte // equal for equal keys, in whatever order
 	fetched time.Time         // zero for configured keys

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"slices"
 	"strings"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // maxToken bounds what is looked at. Kibo's tokens have about 2 KiB.
@@ -12,6 +14,8 @@ const maxToken = 8 << 10
 // token is a JWS in compact form (RFC 7515 §7.1), taken apart and decoded but
 // not judged.
 type token struct {
+	redact.Hidden
+
 	signed    string // what the signature covers
 	header    []byte
 	claims    []byte

@@ -6,37 +6,40 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 func TestSecretsCanNotBePrinted(t *testing.T) {
-	const secret = "s3cr3t"
-	customer := Customer{AccountID: secret, UserID: secret, Email: secret, FirstName: secret, Segments: []string{secret}}
-	ticket := Ticket{AccessToken: secret, RefreshToken: secret, JWT: secret, UserID: secret, Customer: &customer}
+	const text = "s3cr3t"
+	hidden := redact.New(text)
+	customer := Customer{AccountID: text, UserID: text, Email: text, FirstName: text, Segments: []string{text}}
+	ticket := Ticket{AccessToken: hidden, RefreshToken: hidden, JWT: hidden, UserID: text, Customer: &customer}
 	values := []any{
 		ticket, &ticket, customer, &customer,
-		CodeRequest{Email: secret},
-		CodeExchange{Email: secret, Code: secret},
-		PasswordExchange{Username: secret, Password: secret},
-		SecondFactorRequest{UserID: secret},
-		RefreshRequest{RefreshToken: secret},
+		CodeRequest{Email: text},
+		CodeExchange{Email: text, Code: hidden},
+		PasswordExchange{Username: text, Password: hidden},
+		SecondFactorRequest{UserID: text},
+		RefreshRequest{RefreshToken: hidden},
 		[]Ticket{ticket},
 		map[string]any{"t": &ticket},
 		struct{ T Ticket }{ticket},
 	}
 	for _, v := range values {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-			if got := fmt.Sprintf(verb, v); leaks(got, secret) {
+			if got := fmt.Sprintf(verb, v); leaks(got, text) {
 				t.Errorf("%s of %T: got %s", verb, v, got)
 			}
 		}
 		var b bytes.Buffer
 		slog.New(slog.NewTextHandler(&b, nil)).Info("x", "v", v, slog.Group("g", "v", v))
-		if leaks(b.String(), secret) {
+		if leaks(b.String(), text) {
 			t.Errorf("slog of %T: got %s", v, b.String())
 		}
 	}
 	for _, got := range []string{ticket.String(), customer.GoString(), fmt.Sprint(&ticket), fmt.Errorf("x: %v", ticket).Error()} {
-		if !strings.Contains(got, redactedText) {
+		if !strings.Contains(got, redact.Mark) {
 			t.Errorf("got %q", got)
 		}
 	}
@@ -45,6 +48,6 @@ func TestSecretsCanNotBePrinted(t *testing.T) {
 	}
 }
 
-func leaks(s, secret string) bool {
-	return strings.Contains(s, secret) || strings.Contains(strings.ToLower(s), fmt.Sprintf("%x", secret))
+func leaks(s, hidden string) bool {
+	return strings.Contains(s, hidden) || strings.Contains(strings.ToLower(s), fmt.Sprintf("%x", hidden))
 }
