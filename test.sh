@@ -12,11 +12,11 @@ needs=(
 	"node nodejs e2e/package.json"
 	"npm npm e2e/package.json"
 	"php-cgi php-cgi caddytest"
+	"apache2 apache2-bin caddytest"
+	"nginx nginx-light caddytest"
+	"varnishd varnish caddytest"
 	"redis-server redis-server,redis-tools redisstore"
 )
-
-# What the browser tests ask for. Debian 12 brings an older Node.js; npm has newer ones.
-node_needed=20
 
 usage() {
 	cat <<'TEXT'
@@ -138,10 +138,20 @@ node_count() {
 	echo "${n:-0}"
 }
 
+# with_node runs a command with a Node.js that the browser tests can use: Debian 12
+# brings an older one, and npm has newer ones.
+with_node() {
+	if [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ]; then
+		"$@"
+	else
+		npx --yes -p node@20 -- "$@"
+	fi
+}
+
 browser_tests() {
 	local ok=yes ran skipped
 	(cd e2e && quietly npm ci --no-audit --no-fund) || return 1
-	(cd e2e && timeout 15m npm test) >"$work/e2e" 2>&1 || ok=no
+	(cd e2e && with_node timeout 15m npm test) >"$work/e2e" 2>&1 || ok=no
 	ran=$(node_count pass)
 	skipped=$(($(node_count skipped) + $(node_count todo)))
 	echo "$ran $(node_count fail) $skipped" >"$work/counts"
@@ -168,7 +178,9 @@ esac
 # from outside; other flags would also compile all of Caddy a second time. A version
 # stamp is of no use here and fails in a clone that belongs to another user.
 GOFLAGS="$(go env GOFLAGS) -short=false -trimpath=false -buildvcs=false"
-export GOFLAGS NO_COLOR=1 npm_config_update_notifier=false
+# What Debian installs for the tests lies partly where not everybody looks.
+PATH=$PATH:/usr/sbin
+export GOFLAGS PATH NO_COLOR=1 npm_config_update_notifier=false
 
 step "install what is missing" install_needs
 if [ "${1:-}" = fast ]; then
