@@ -77,6 +77,7 @@ func TestMalformedFieldsOverHTTP2And3(t *testing.T) {
 				m.pseudo = append(m.block(w.addr)[:4:4], f)
 				w.checkMalformed(t, version, wire, r, m, f)
 			}
+			wire.close() // which the server may have done already
 			if r.asked && (wire.send(r.with(session, nil)) != 200 || w.shop.got() == nil) {
 				t.Errorf("%s, %s: afterwards an honest request is not served", version, r.name)
 			}
