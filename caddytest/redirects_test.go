@@ -103,11 +103,11 @@ func TestRedirectPayloadsLeadAway(t *testing.T) {
 	}
 }
 
-var hidden = regexp.MustCompile(`type="hidden" name="return_to" value="([^"]*)"`)
+var hiddenTarget = regexp.MustCompile(`type="hidden" name="return_to" value="([^"]*)"`)
 
 // kept is the return path in a page's form, if there is one.
 func (r *reply) kept() string {
-	if found := hidden.FindStringSubmatch(r.body); found != nil {
+	if found := hiddenTarget.FindStringSubmatch(r.body); found != nil {
 		return html.UnescapeString(found[1])
 	}
 	return ""
