@@ -151,7 +151,7 @@ func (u *human) pass(ctx context.Context, v *visitor, p solution) (back undo, so
 		}
 	}
 	if p.spare != "" {
-		if back, err = u.limits.take(ctx, v, []spot{{u.spared, captchas, scopeClient, []string{p.spare}}}); err == nil {
+		if _, err = u.limits.take(ctx, v, []spot{{u.spared, captchas, scopeClient, []string{p.spare}}}); err == nil {
 			return nil, false, nil // tries of a code stay counted, whatever comes of them
 		}
 	}
