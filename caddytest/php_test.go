@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/attack"
 )
 
 // phpShop starts PHP and returns the Caddyfile lines of a shop in it, whose
@@ -74,6 +77,51 @@ func TestRemoteUserInPHP(t *testing.T) {
 	}
 }
 
+// TestEverySpellingInPHP: under no spelling of a header does a real PHP find in
+// $_SERVER what a stranger says of a customer; what it finds is ours, exactly.
+// One of the identity headers is called as CGI calls the user.
+func TestEverySpellingInPHP(t *testing.T) {
+	var all []string
+	for _, name := range []string{accountHeader, "X-Customer-Email", "REMOTE_USER", "Remote-User"} {
+		all = append(all, attack.HeaderSpellings(name)...)
+	}
+	for filter, dropped := range map[string]bool{"on": false, "off": true} {
+		names := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return strings.ContainsAny(name, "_.") != dropped })
+		s := setup{
+			gateway: "identity Kibo-Account-Id account_id\nidentity X-Customer-Email email\nidentity REMOTE_USER account_id\npublic /public/*",
+			last:    phpShop(t),
+		}
+		if filter == "off" {
+			s.servers = openTo(names)
+		}
+		t.Run("Caddy's filter "+filter, func(t *testing.T) {
+			w := start(t, s)
+			b := w.browser()
+			b.signIn(w, jane)
+			for _, signedIn := range []bool{false, true} {
+				user, email, lines := "", "", []string(nil)
+				if signedIn {
+					user, email, lines = janeID, jane, []string{"Cookie: " + sessionCookie + "=" + b.cookies[sessionCookie]}
+				}
+				for some := range slices.Chunk(names, 10) {
+					lines := slices.Clone(lines)
+					for _, name := range some {
+						lines = append(lines, name+": evil")
+					}
+					r := w.raw(w.head("GET /public/x HTTP/1.1", lines...))
+					var server map[string]any
+					if err := json.Unmarshal([]byte(r.body), &server); err != nil {
+						t.Fatalf("no answer of PHP's: %d %q", r.status, r.body)
+					}
+					checkServer(t, fmt.Sprintf("signed in %t, %.200q", signedIn, some), server, map[string]string{
+						"REMOTE_USER": user, "HTTP_REMOTE_USER": user, "HTTP_KIBO_ACCOUNT_ID": user, "HTTP_X_CUSTOMER_EMAIL": email,
+					})
+				}
+			}
+		})
+	}
+}
+
 // checkServer looks for what is wanted in $_SERVER, and for what was forged.
 func checkServer(t *testing.T, name string, server map[string]any, want map[string]string) {
 	t.Helper()
@@ -83,7 +131,7 @@ func checkServer(t *testing.T, name string, server map[string]any, want map[stri
 		}
 	}
 	for variable, value := range server {
-		if value == "evil" && variable != "HTTP_X_HARMLESS" {
+		if text, _ := value.(string); strings.Contains(text, "evil") && variable != "HTTP_X_HARMLESS" {
 			t.Errorf("%s: PHP sees the forged %s", name, variable)
 		}
 	}

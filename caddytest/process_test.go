@@ -53,8 +53,9 @@ type node struct {
 	fleet *fleet
 	name  string
 	addr  string
-	dir   string // Caddy's home
-	lines string // further lines of the kibo_auth block
+	dir   string   // Caddy's home
+	lines string   // further lines of the kibo_auth block
+	edits []string // of the Caddyfile: old and new in turn
 	// client keeps connections to this node, as a load balancer does.
 	client *http.Client
 
@@ -62,14 +63,14 @@ type node struct {
 	done    chan struct{} // closed when the process has ended
 }
 
-// add starts one more gateway, with further lines in its kibo_auth block. It
-// runs until the test ends; its log is then searched for secrets.
-func (f *fleet) add(lines string) *node {
+// add starts one more gateway, with further lines in its kibo_auth block and
+// with edits of its Caddyfile, old and new text in turn. It runs until the test ends; its log is then searched for secrets.
+func (f *fleet) add(lines string, edits ...string) *node {
 	f.t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 256}
 	f.t.Cleanup(transport.CloseIdleConnections)
 	n := &node{
-		fleet: f, name: fmt.Sprint("node-", len(f.nodes)), addr: lastingAddr(), dir: f.t.TempDir(), lines: lines,
+		fleet: f, name: fmt.Sprint("node-", len(f.nodes)), addr: lastingAddr(), dir: f.t.TempDir(), lines: lines, edits: edits,
 		client: &http.Client{
 			Transport: transport, Timeout: 30 * time.Second,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -150,7 +151,7 @@ func (n *node) start() {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := command(t, n.dir, "run", n.caddyfile())
+	cmd := command(t, n.dir, "run", strings.NewReplacer(n.edits...).Replace(n.caddyfile()))
 	cmd.Stdout, cmd.Stderr = log, log
 	if n.done, err = spawn(cmd); err != nil {
 		t.Fatalf("starting %s: %v", n.name, err)

@@ -120,8 +120,11 @@ func forge(names []string, to wire) (fields []field) {
 // to the shop, in any version of HTTP, on any route. Underscores and dots, which
 // Caddy drops by default, are allowed by its configuration for the second half.
 func TestSpoofedIdentityInEverySpelling(t *testing.T) {
-	ours, others := attack.HeaderSpellings(accountHeader), attack.HeaderSpellings("X-Customer-Email")
-	others = append(others, attack.HeaderSpellings("Remote-User")...) // CGI's
+	ours := attack.HeaderSpellings(accountHeader)
+	var others []string
+	for _, name := range []string{"X-Customer-Email", "Remote-User", "X-Remote-User", "X-Vol-User-Claims", "X-Original-URL", "X-Rewrite-URL"} {
+		others = append(others, attack.HeaderSpellings(name)...)
+	}
 	dropped := func(name string) bool { return strings.ContainsAny(name, "_.") }
 	kept := func(name string) bool { return !dropped(name) }
 	for filter, without := range map[string]func(string) bool{"on": dropped, "off": kept} {
