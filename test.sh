@@ -107,7 +107,7 @@ formatted() {
 # race_tests runs without the test cache: some tests read what the cache does not see.
 race_tests() {
 	go build -o "$work/testreport" ./internal/testreport &&
-		go test -race -count=1 -timeout 10m -json ./... 2>&1 | "$work/testreport" -counts "$work/counts"
+		go test -race -count=1 -timeout 20m -json ./... 2>&1 | "$work/testreport" -counts "$work/counts"
 }
 
 # fuzz_one runs a target. The fuzzer can call its own end of time a failure

@@ -190,6 +190,7 @@ func TestLookAlikeCookies(t *testing.T) {
 	b.signIn(w, jane)
 	other.signIn(w, john)
 	mine := sessionCookie + "=" + b.cookies[sessionCookie]
+	givenAway(t, other.cookies[sessionCookie])
 	for _, name := range lookAlikes {
 		theirs := name + "=" + other.cookies[sessionCookie]
 		for cookies, want := range map[string]string{theirs: "", theirs + "; " + mine: janeID, mine + "; " + theirs: janeID} {

@@ -127,6 +127,7 @@ func (w *world) checkMalformed(t *testing.T, version string, wire wire, r route,
 // each, and counts for nothing if there are two.
 func TestCookieCrumbs(t *testing.T) {
 	w, session := startSecure(t, spoofable)
+	givenAway(t, session)
 	own := sessionCookie + "=" + session
 	for version, wire := range versions(t, w.addr) {
 		for _, tt := range []struct {

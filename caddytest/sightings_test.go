@@ -1,11 +1,13 @@
 package caddytest
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -122,11 +124,18 @@ func unescaped(text string) string {
 	return b.String()
 }
 
+// typedCode is what a customer has typed a moment ago. It stands in the form
+// again while a captcha is asked for, since Kibo has not seen it.
+var typedCode = regexp.MustCompile(`(<input id="code"[^>]*) value="[^"]*"`)
+
 // sightAnswer notes an answer, its Set-Cookie lines by themselves.
 func sightAnswer(place string, resp *http.Response, body []byte) {
 	from := inAnswer
 	if resp.Header.Get("Via") != "" { // the proxy's
 		from = inShopAnswer
+	}
+	if resp.StatusCode == http.StatusForbidden && bytes.Contains(body, []byte(`class="captcha"`)) {
+		body = typedCode.ReplaceAll(body, []byte("$1"))
 	}
 	sightings.add(from, place, headerText(resp.Header, "Set-Cookie")+string(body))
 	for _, line := range resp.Header["Set-Cookie"] {
