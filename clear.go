@@ -13,10 +13,13 @@ import (
 // Caddyfile has as {$NAME} has been replaced before anybody could tell.
 func (h *Handler) warnOfClear() {
 	lines := map[string][]string{"client": {h.SharedSecret}, "secret": h.Secrets}
+	if h.Captcha.Secret != "" {
+		lines["captcha.secret"] = []string{h.Captcha.Secret}
+	}
 	if h.Verify.HMAC != nil {
 		lines["verify.hmac"] = h.Verify.HMAC.Keys
 	}
-	for _, line := range []string{"client", "secret", "verify.hmac"} {
+	for _, line := range []string{"client", "secret", "verify.hmac", "captcha.secret"} {
 		if slices.ContainsFunc(lines[line], func(text string) bool { return !strings.Contains(text, "{") }) {
 			h.log.Warn("a secret stands in clear in the configuration, which the admin API shows; write {env.NAME} or {file.PATH}",
 				zap.String("line", line))

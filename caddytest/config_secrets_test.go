@@ -21,23 +21,24 @@ var adminPages = []string{
 // in all that shows the configuration.
 func TestSecretsInConfig(t *testing.T) {
 	sealing, signing, password := strings.Repeat("5ea1ing.", 5), kibosim.JWTSecret, "redis.passw0rd.hidden"
+	const captcha = "c4ptcha.secret.hidden"
 	file := filepath.Join(t.TempDir(), "sealing")
 	if err := os.WriteFile(file, []byte(sealing), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]string{
-		"CADDYTEST_ID": kibosim.ClientID, "CADDYTEST_SHARED": kibosim.SharedSecret, "CADDYTEST_JWT": signing, "CADDYTEST_REDIS": password,
+		"CADDYTEST_ID": kibosim.ClientID, "CADDYTEST_SHARED": kibosim.SharedSecret, "CADDYTEST_JWT": signing, "CADDYTEST_REDIS": password, "CADDYTEST_CAPTCHA": captcha,
 	} {
 		t.Setenv(name, value)
 	}
-	hidden := map[string]string{"shared secret": kibosim.SharedSecret, "sealing secret": sealing, "signing key": signing, "redis password": password}
-	common := "secret {file." + file + "}\n\t\tverify {\n\t\t\thmac HS256 {env.CADDYTEST_JWT}\n\t\t}\n\t\t"
+	hidden := map[string]string{"shared secret": kibosim.SharedSecret, "sealing secret": sealing, "signing key": signing, "redis password": password, "captcha secret": captcha}
+	common := "secret {file." + file + "}\n\t\tverify {\n\t\t\thmac HS256 {env.CADDYTEST_JWT}\n\t\t}\n\t\tcaptcha {\n\t\t\tsite_key k\n\t\t\tsecret {env.CADDYTEST_CAPTCHA}\n\t\t}\n\t\t"
 	for name, store := range map[string]string{
 		"memory": "store memory",
 		"redis":  "store redis " + freeAddr(t) + " {\n\t\t\tpassword {env.CADDYTEST_REDIS}\n\t\t}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := start(t, setup{admin: freeAddr(t), client: "{env.CADDYTEST_ID} {env.CADDYTEST_SHARED}", gateway: common + store})
+			w := start(t, setup{admin: freeAddr(t), client: "{env.CADDYTEST_ID} {env.CADDYTEST_SHARED}", gateway: common + store, limits: "limit floor 0s"})
 			b := w.browser()
 			if name == "memory" {
 				b.signIn(w, jane) // so that all of them have been in use
@@ -84,6 +85,7 @@ func TestSecretsInClear(t *testing.T) {
 		"adapt-time":          {"id {$CADDYTEST_SHARED}", "", `"line":"client"`},
 		"sealing secret":      {"id {env.CADDYTEST_SHARED}", "secret " + strings.Repeat("5ea1ing.", 5), `"line":"secret"`},
 		"signing key":         {"id {env.CADDYTEST_SHARED}", "verify {\nhmac HS256 " + strings.Repeat("5igning.", 5) + "\n}", `"line":"verify.hmac"`},
+		"captcha":             {"id {env.CADDYTEST_SHARED}", "captcha turnstile {\nsite_key k\nsecret c4ptcha.secret\n}", `"line":"captcha.secret"`},
 		"password of redis":   {"id {env.CADDYTEST_SHARED}", "secret {env.CADDYTEST_LONG}\nstore redis localhost:1 {\npassword p4ssw0rd\n}", "a password stands in clear"},
 		"URL with a password": {"id {env.CADDYTEST_SHARED}", "secret {env.CADDYTEST_LONG}\nstore redis redis://u:p4ssw0rd@localhost:1", "a password stands in clear"},
 	} {
@@ -98,7 +100,7 @@ func TestSecretsInClear(t *testing.T) {
 			if o.code != 0 || strings.Count(o.stderr, "in clear in the configuration") != 1 || !strings.Contains(o.stderr, tt.line) {
 				t.Errorf("caddy validate: %d, %s", o.code, o.stderr)
 			}
-			for _, secret := range []string{"5hared.in.clear", "5ea1ing", "5igning", "p4ssw0rd"} {
+			for _, secret := range []string{"5hared.in.clear", "5ea1ing", "5igning", "p4ssw0rd", "c4ptcha"} {
 				if strings.Contains(o.stderr, secret) {
 					t.Errorf("caddy validate shows %s: %s", secret, o.stderr)
 				}
