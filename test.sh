@@ -113,22 +113,29 @@ race_tests() {
 # fuzz_one runs a target. The fuzzer can call its own end of time a failure
 # ("context deadline exceeded", with no input that fails); that is run once more.
 fuzz_one() {
-	local try
+	local package=$1 target=$2 log="$work/fuzz-${1//\//-}-$2" try
 	for try in 1 2; do
-		timeout 15m go test -run '^$' -fuzz "^$2\$" -fuzztime "${FUZZTIME:-10s}" -fuzzminimizetime 10x "$1" >"$work/log" 2>&1 && return 0
-		grep -q 'context deadline exceeded' "$work/log" || break
-		! grep -q 'Failing input' "$work/log" || break
+		if timeout 15m go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-10s}" -fuzzminimizetime 10x -parallel 1 "$package" >"$log" 2>&1; then
+			echo "ok   $package $target"
+			return 0
+		fi
+		grep -q 'context deadline exceeded' "$log" || break
+		! grep -q 'Failing input' "$log" || break
 	done
-	tail -n 100 "$work/log"
+	echo "FAIL $package $target"
+	tail -n 100 "$log"
 	return 1
 }
 
+# fuzz runs every target, two at a time.
 fuzz() {
-	local package target
+	local ok=yes
+	export -f fuzz_one
+	export work
 	scripts/fuzz-targets.sh >"$work/targets"
-	while read -r package target; do
-		step "fuzz $package $target" fuzz_one "$package" "$target"
-	done <"$work/targets"
+	xargs -P 2 -L 1 bash -c 'fuzz_one "$@"' fuzz <"$work/targets" | tee "$work/fuzz" || ok=no
+	echo "$(grep -c '^ok ' "$work/fuzz") $(grep -c '^FAIL ' "$work/fuzz") 0" >"$work/counts"
+	[ "$ok" = yes ]
 }
 
 # node_count prints a number of the summary that node's test runner ends with.
@@ -191,7 +198,7 @@ else
 	step "go vet" go vet ./...
 	step "staticcheck" tool staticcheck ./...
 	step "go test -race" race_tests
-	fuzz
+	step "fuzz" fuzz
 	step "build Caddy" ./xcaddy.sh --using go "$work/caddy"
 	step "Caddyfiles" scripts/check-caddyfiles.sh "$work/caddy"
 	if [ -e e2e/package.json ]; then
