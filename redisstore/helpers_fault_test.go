@@ -21,7 +21,7 @@ import (
 
 const (
 	// patience bounds every wait for something that must happen.
-	patience = 20 * time.Second
+	patience = time.Minute
 	// cacheFor is the setting cache of all stores here.
 	cacheFor = time.Second
 	// slack is for a busy machine, on top of a documented bound.
