@@ -163,7 +163,7 @@ func (w *world) pour(t *testing.T, text string) (answers string) {
 	}
 	defer conn.Close()
 	_, _ = io.WriteString(conn, text) // the gateway may hang up meanwhile
-	_ = conn.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
+	_ = conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 	first := readAll(conn)
 	_ = conn.(*net.TCPConn).CloseWrite()
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
