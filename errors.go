@@ -146,8 +146,10 @@ func waitFor(err error, status int) time.Duration {
 
 // refuse answers a request that goes no further.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) error {
-	if r.Context().Err() != nil {
-		return nil // nobody is there to read an answer
+	if r.Context().Err() != nil { // hardly anybody is there to read an answer, but none would be 200
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(statusClientGone)
+		return nil
 	}
 	a, wait := answerTo(err)
 	h.report(err, a)
@@ -157,6 +159,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) erro
 	h.pages.failure(w, r, errorView{Status: a.status, Title: a.title, Text: a.text, Retry: wait, Back: "/"})
 	return nil
 }
+
+// statusClientGone is what Caddy and nginx log for a request whose client did
+// not wait. One that has closed only its own direction still reads it.
+const statusClientGone = 499
 
 // problemBody is an answer for scripts: RFC 9457, with the "message" that
 // Kibo's own storefront scripts show.

@@ -1,6 +1,7 @@
 package kiboauth
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -262,5 +263,20 @@ func TestBearerBesideACookie(t *testing.T) {
 	ended := g.cookies.session + "=" + newSessionID(g.realm).value
 	if o := g.serve(request(t, http.MethodGet, "/account", "Cookie", ended, "Authorization", token)); o.Code != http.StatusUnauthorized {
 		t.Errorf("ended session beside a token: status %d, want 401", o.Code)
+	}
+}
+
+// A client that has closed its own direction of the connection may still read:
+// a protected page may not look as if it had been served, empty, with 200.
+func TestHalfClosedConnection(t *testing.T) {
+	g := newGateway(t)
+	for _, path := range []string{"/account", "/%00"} {
+		r := request(t, http.MethodGet, path)
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		o := g.serve(r.WithContext(ctx))
+		if o.Code != statusClientGone || o.upstream != nil || o.Body.Len() > 0 || o.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: status %d, upstream asked %t; want 499 and nothing else", path, o.Code, o.upstream != nil)
+		}
 	}
 }

@@ -83,6 +83,7 @@ type shop struct {
 
 	mu     sync.Mutex
 	last   *seen
+	tries  map[string][]*seen // by the header X-Try, where there is one
 	count  int
 	answer http.HandlerFunc
 
@@ -98,7 +99,7 @@ type seen struct {
 }
 
 func newShop(t testing.TB) *shop {
-	s := new(shop)
+	s := &shop{tries: map[string][]*seen{}}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
@@ -113,6 +114,9 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.last = &seen{r.Method, r.RequestURI, r.Header.Clone(), body, r.Trailer}
 	s.count++
+	if id := r.Header.Get("X-Try"); id != "" {
+		s.tries[id] = append(s.tries[id], s.last)
+	}
 	answer := s.answer
 	s.mu.Unlock()
 	if answer != nil {
@@ -143,4 +147,13 @@ func (s *shop) requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count
+}
+
+// try takes out what the shop has got with an X-Try.
+func (s *shop) try(id string) []*seen {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	got := s.tries[id]
+	delete(s.tries, id)
+	return got
 }

@@ -59,7 +59,7 @@ func hangUp(all []net.Conn) {
 
 // TestStalledConnections: 250 of each kind hold up nobody.
 func TestStalledConnections(t *testing.T) {
-	w := start(t, setup{gateway: "public /public/*"})
+	w := start(t, setup{gateway: "public /public/*", quiet: true})
 	for name, text := range stalls {
 		all := stall(t, w.addr, text, 250)
 		b := w.browser()

@@ -67,6 +67,7 @@ func (r route) with(session string, fields []field) *message {
 
 // spoofable is a shop with every route, whose error pages are its own.
 var spoofable = setup{
+	quiet:   true,
 	gateway: "identity Kibo-Account-Id account_id\nidentity X-Customer-Email email\npublic /public/*\nlogin {\npage upstream\n}",
 	last:    "@dead path /dead /public/dead\nreverse_proxy @dead 127.0.0.1:1\nreverse_proxy SHOP\nhandle_errors {\nreverse_proxy SHOP\n}",
 }

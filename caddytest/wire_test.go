@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -338,7 +339,13 @@ func (w *wire3) send(m *message) int {
 		return 0
 	}
 	_ = stream.SetDeadline(time.Now().Add(20 * time.Second))
-	text := appendFrame(nil, frameHeaders, qpacked(m.block(w.addr)))
+	fields := m.block(w.addr)
+	if m.body == "" && m.trailers == nil && !slices.ContainsFunc(fields, func(f field) bool { return f.name == "content-length" }) {
+		// The end of the stream comes behind the header. Caddy 2.11.9, which
+		// waits for a body meanwhile, has a data race there.
+		fields = append(fields, field{"content-length", "0"})
+	}
+	text := appendFrame(nil, frameHeaders, qpacked(fields))
 	if m.body != "" {
 		text = appendFrame(text, frameData, []byte(m.body))
 	}
