@@ -22,7 +22,7 @@ func cgiName(name string) string {
 		words = words[1:]
 	}
 	folded := strings.ToLower(strings.Join(words, "_"))
-	if strings.LastIndexFunc(name, isSeparator) == len(name)-1 {
+	if name == "" || isSeparator(rune(name[len(name)-1])) {
 		folded += "_"
 	}
 	return folded

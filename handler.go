@@ -198,6 +198,9 @@ func isForeignSocket(r *http.Request, origins *http.CrossOriginProtection) bool 
 // Sec-Fetch-Site, else by Origin, else by Referer. What has none of them is no
 // browser of our days. "same-site" is another site too.
 func isCrossSite(r *http.Request, origins *http.CrossOriginProtection) bool {
+	if r.Host == "" { // HTTP/1.0, and nothing that an origin could be
+		return true
+	}
 	asked := *r
 	asked.Method = http.MethodPost // a GET is checked just as well
 	if origins.Check(&asked) != nil {

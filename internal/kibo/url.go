@@ -44,6 +44,8 @@ func checkURL(u *url.URL) error {
 	switch {
 	case u.Hostname() == "":
 		return errors.New("host is missing")
+	case strings.Contains(u.Hostname(), "%"):
+		return errors.New("an IPv6 zone does not belong into the URL of Kibo")
 	case strings.HasSuffix(u.Host, ":"):
 		return errors.New("port is missing after the colon")
 	case u.Path != "" && u.Path != "/" && u.Path != "/api" && u.Path != "/api/":

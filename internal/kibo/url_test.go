@@ -38,6 +38,7 @@ func TestParseURLRefuses(t *testing.T) {
 		{"https://", "host is missing"},
 		{"https:///api", "host is missing"},
 		{"https://t1.mozu.com:", "port is missing"},
+		{"http://[::1%25lo]", "zone"},
 		{"https://t1.mozu.com:99999", "out of range"},
 		{"https://t1.mozu.com:0", "out of range"},
 		{"http://t1.mozu.com", "https"},
