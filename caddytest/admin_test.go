@@ -69,6 +69,7 @@ func TestAdminAPI(t *testing.T) {
 	for range 3 { // the old configuration's handlers leave
 		w.reload()
 	}
+	w.settle()
 	var found struct {
 		Sessions []struct {
 			AccountID string `json:"account_id"`

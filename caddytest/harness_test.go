@@ -106,9 +106,14 @@ func (w *world) reload() {
 // connections that come while the old one leaves.
 func (w *world) settle() {
 	w.t.Helper()
+	w.settleFor(w.browser)
+}
+
+func (w *world) settleFor(one func() *browser) {
+	w.t.Helper()
 	fine := 0
 	eventually(w.t, "only the newest configuration answers", func() bool {
-		r, err := w.browser().withoutKeepAlive().try(http.MethodGet, "/login", nil, asPage)
+		r, err := one().withoutKeepAlive().try(http.MethodGet, "/login", nil, asPage)
 		if fine++; err != nil || r.header.Get("X-Reload") != strconv.Itoa(w.reloads) {
 			fine = 0
 		}

@@ -293,6 +293,7 @@ func TestUntrustedCertificateOfKibo(t *testing.T) {
 		w := start(t, setup{gateway: quick})
 		begun := w.browser()
 		code := begun.askCode(w, jane)
+		w.reloads++
 		text := strings.ReplaceAll(w.caddyfile(), w.kibo.url(), fake.URL)
 		config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 		if err != nil {
@@ -301,6 +302,7 @@ func TestUntrustedCertificateOfKibo(t *testing.T) {
 		if err := caddy.Load(config, true); err != nil {
 			t.Fatal(err)
 		}
+		w.settle()
 		b := w.browser()
 		checkUnavailable(t, b.postJSON("/login", `{"email":"jane@example.com"}`), http.StatusServiceUnavailable)
 		if r := begun.giveCode(jane, code); r.status < 400 || begun.cookies[sessionCookie] != "" {

@@ -38,6 +38,7 @@ var forgeries = []string{
 // logAlso has all be logged to a file of the test's own, too.
 func (w *world) logAlso(format string) (path string) {
 	w.t.Helper()
+	w.reloads++
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(w.caddyfile()), nil)
 	if err != nil {
 		w.t.Fatal(err)
@@ -58,6 +59,7 @@ func (w *world) logAlso(format string) (path string) {
 	if err := caddy.Load(config, true); err != nil {
 		w.t.Fatal(err)
 	}
+	w.settle()
 	return path
 }
 

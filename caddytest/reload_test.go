@@ -95,7 +95,9 @@ func TestReloadsUnderLoad(t *testing.T) {
 func (b *browser) withoutKeepAlive() *browser {
 	c := b.clone()
 	client := *b.client
-	client.Transport = &http.Transport{DisableKeepAlives: true}
+	transport := b.client.Transport.(*http.Transport).Clone()
+	transport.DisableKeepAlives = true
+	client.Transport = transport
 	c.client = &client
 	return c
 }

@@ -262,6 +262,7 @@ func TestStreamsEndWithTheSession(t *testing.T) {
 			}
 			checkStay(t, "the sessions live", append(hers, his...))
 			w.reload()
+			w.settle()
 			checkStay(t, "a reload", append(hers, his...))
 			if r := b.clone().post("/logout", nil); r.status != http.StatusSeeOther {
 				t.Fatalf("signing out: %d", r.status)

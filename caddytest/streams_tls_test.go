@@ -33,6 +33,7 @@ func (w *world) withTLS(hop string) {
 	if err := caddy.Load(config, true); err != nil {
 		w.t.Fatalf("loading: %v", err)
 	}
+	w.settleFor(w.secureBrowser)
 }
 
 // TestStreamsEndWithTheSessionOverTLS: HTTP/1.1, HTTP/2 and HTTP/3.

@@ -77,10 +77,7 @@ func (w *world) secure() {
 	if err := caddy.Load(config, true); err != nil {
 		w.t.Fatalf("loading: %v", err)
 	}
-	eventually(w.t, "there is a certificate", func() bool {
-		_, err := w.secureBrowser().try(http.MethodGet, "/", nil)
-		return err == nil
-	})
+	w.settleFor(w.secureBrowser)
 }
 
 // trusting accepts Caddy's own certificate.

@@ -16,7 +16,9 @@ const slowly = caddy.Duration(10 * time.Second)
 
 func TestContractAlone(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
-	storetest.Run(t, func(t *testing.T) kiboauth.Store { return open(t, Store{URLs: []string{server.URL()}, Timeout: slowly}) })
+	storetest.Run(t, func(t *testing.T) kiboauth.Store {
+		return open(t, Store{URLs: []string{server.URL()}, Timeout: slowly})
+	})
 }
 
 func TestContractInACluster(t *testing.T) {

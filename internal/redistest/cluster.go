@@ -31,7 +31,7 @@ func StartCluster(t testing.TB) *Cluster {
 		create = append(create, node.Addr())
 	}
 	c.Nodes[0].CLI(append(create, "--cluster-replicas", "1", "--cluster-yes")...)
-	Await(t, startWithin, "the whole cluster to be well", c.Well)
+	Await(t, startWithin, "the whole cluster to be well", func() bool { return len(c.Masters()) == 3 && c.Well() })
 	return c
 }
 
