@@ -32,7 +32,23 @@ func StartCluster(t testing.TB) *Cluster {
 	}
 	c.Nodes[0].CLI(append(create, "--cluster-replicas", "1", "--cluster-yes")...)
 	Await(t, startWithin, "the whole cluster to be well", func() bool { return len(c.Masters()) == 3 && c.Well() })
+	for _, m := range c.Masters() {
+		m.CLI("FLUSHALL") // which goes to the replica though there is nothing
+	}
+	Await(t, startWithin, "replicas to receive what is written", c.caughtUp)
 	return c
+}
+
+// caughtUp says whether every replica has all that its master has. One that has
+// just synchronised is sent nothing until it has said so, up to a second later,
+// and a master that dies before takes every write along.
+func (c *Cluster) caughtUp() bool {
+	for _, m := range c.Masters() {
+		if offset := m.Info("master_repl_offset"); offset == "0" || !strings.Contains(m.Info("slave0"), ",offset="+offset+",") {
+			return false
+		}
+	}
+	return true
 }
 
 // Well says whether every node that runs finds all slots served, and all
