@@ -100,7 +100,7 @@ func (r *reserved) has(name string) bool {
 	}
 	switch first := foldByte(name[0]); {
 	case first == 'k', first == 'h', first == '_': // our prefix, CGI's, or anybody's
-	case r.lengths[first]&(1<<min(len(name), 63)) == 0 && !padded(name):
+	case r.lengths[first] == 0, r.lengths[first]&(1<<min(len(name), 63)) == 0 && !padded(name):
 		return false
 	}
 	var b [maxFolded]byte
