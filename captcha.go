@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -38,7 +37,7 @@ type human struct {
 	log      func() *zap.Logger
 
 	score, tries, once, spared *counter
-	warned                     atomic.Int64 // Unix seconds
+	warning                    onceAMinute
 }
 
 // widget is what a page, or a script, needs to draw one.
@@ -52,12 +51,8 @@ type widget struct {
 }
 
 // newHuman makes it; the counters are as those of the limits.
-func (h *Handler) newHuman(counters maker) (*human, error) {
+func (h *Handler) newHuman(p captcha.Provider, counters maker) (*human, error) {
 	c := &h.Captcha
-	p, err := c.provider() // check has made it before
-	if err != nil {
-		return nil, err
-	}
 	key, err := resolve(c.SiteKey)
 	if err != nil {
 		return nil, &problem{"captcha.site_key", err.Error(), setPlaceholder}
@@ -91,12 +86,11 @@ func (h *Handler) provisionCaptcha(caddy.Context) (err error) {
 	if h.Captcha.Provider == "" {
 		return nil
 	}
-	common, _ := h.sessions.Store.(Counters)
-	if h.human, err = h.newHuman(newMaker(h.Limits, h.shared.counts, common)); err != nil {
+	provider, err := h.Captcha.provider() // check has made it before
+	if err != nil {
 		return err
 	}
-	provider, err := h.Captcha.provider()
-	if err != nil {
+	if h.human, err = h.newHuman(provider, h.limits.maker); err != nil {
 		return err
 	}
 	h.pages.allow(provider)
@@ -203,8 +197,7 @@ func (u *human) check(ctx context.Context, v *visitor, p solution) error {
 
 // warn tells once a minute.
 func (u *human) warn(what string, err error) {
-	now := time.Now().Unix()
-	if last := u.warned.Load(); now-last >= 60 && u.warned.CompareAndSwap(last, now) {
+	if u.warning.due() {
 		u.log().Warn(what, zap.Error(err))
 	}
 }

@@ -126,9 +126,13 @@ func TestCaptchaScoreResetByReload(t *testing.T) {
 func TestGatewaysScoreTogether(t *testing.T) {
 	p := newProvider(t)
 	g := newGateway(t, p.ask())
+	provider, err := g.Captcha.provider()
+	if err != nil {
+		t.Fatal(err)
+	}
 	common := newShelf(1000)
 	for i := range 4 {
-		u, err := g.newHuman(newMaker(g.Limits, newCounts(), common))
+		u, err := g.newHuman(provider, newMaker(g.Limits, newCounts(), common))
 		if err != nil {
 			t.Fatal(err)
 		}

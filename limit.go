@@ -38,9 +38,9 @@ const (
 
 // limits count what one handler lets through. nil: everything.
 type limits struct {
+	maker
 	send, verify *budget
 	pause        *counter // between two codes
-	here         *counts
 	realm        string
 }
 
@@ -53,19 +53,15 @@ func newLimits(set Limits, realm string, here *counts, common Counters) (*limits
 	if set.Off {
 		return nil, nil
 	}
-	return newMaker(set, here, common).limits(set, realm)
-}
-
-func (m maker) limits(set Limits, realm string) (*limits, error) {
-	l := &limits{here: m.here, realm: realm}
+	l := &limits{maker: newMaker(set, here, common), realm: realm}
 	var errs [3]error
-	l.send, errs[0] = m.budget("send", set.Send)
-	l.verify, errs[1] = m.budget("verify", set.Verify)
-	l.pause, errs[2] = m.counter("send pause", rate{1, sendPause})
+	l.send, errs[0] = l.budget("send", set.Send)
+	l.verify, errs[1] = l.budget("verify", set.Verify)
+	l.pause, errs[2] = l.counter("send pause", rate{1, sendPause})
 	return l, errors.Join(errs[:]...)
 }
 
-// maker makes counters.
+// maker makes counters, of the limits and of what goes with them.
 type maker struct {
 	here   *counts
 	common *commonCounts
@@ -272,12 +268,11 @@ func failedGuess(err error) bool { return errors.Is(err, kibo.ErrRejected) }
 // slowLane is where tries wait when there are too many.
 type slowLane struct {
 	waiting atomic.Int64
-	warned  atomic.Int64 // Unix seconds
+	warning onceAMinute
 }
 
 func (s *slowLane) wait(ctx context.Context, log *zap.Logger) error {
-	now := time.Now().Unix()
-	if last := s.warned.Load(); now-last >= 60 && s.warned.CompareAndSwap(last, now) {
+	if s.warning.due() {
 		log.Warn("too many codes and passwords are refused; each try is slowed down", zap.Duration("by", slowBy))
 	}
 	defer s.waiting.Add(-1)
@@ -290,6 +285,16 @@ func (s *slowLane) wait(ctx context.Context, log *zap.Logger) error {
 	case <-ctx.Done():
 		return errCrowded
 	}
+}
+
+// onceAMinute is for what strangers could have logged without end.
+type onceAMinute struct{ last atomic.Int64 } // Unix seconds
+
+// due tells whether the last time that it said so is a minute ago.
+func (o *onceAMinute) due() bool {
+	now := time.Now().Unix()
+	last := o.last.Load()
+	return now-last >= 60 && o.last.CompareAndSwap(last, now)
 }
 
 // crowd notices that everybody seems to come from the same address, because
