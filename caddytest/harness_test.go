@@ -18,7 +18,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/kiboauth/caddy-kibo-auth"
@@ -93,13 +92,42 @@ func start(t *testing.T, s setup) *world {
 func (w *world) reload() {
 	w.t.Helper()
 	w.reloads++
-	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(w.caddyfile()), nil)
+	w.load(w.adapted(w.caddyfile()))
+}
+
+// adapted is a Caddyfile as JSON.
+func (w *world) adapted(text string) []byte {
+	w.t.Helper()
+	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		w.t.Fatalf("adapting the Caddyfile: %v (warnings: %v)", err, warnings)
 	}
+	return config
+}
+
+func (w *world) load(config []byte) {
+	w.t.Helper()
 	if err := caddy.Load(config, true); err != nil {
 		w.t.Fatalf("loading the configuration: %v", err)
 	}
+}
+
+// loadSecure loads the configuration with TLS and HTTP/1.1, 2 and 3 on some of
+// its addresses, and with more sites.
+func (w *world) loadSecure(more string, addrs ...string) {
+	w.t.Helper()
+	w.t.Setenv("KIBO_TEST_SECRET", kibosim.SharedSecret)
+	w.reloads++
+	pairs := []string{
+		"auto_https off", "auto_https disable_redirects\nocsp_stapling off",
+		"protocols h1 h2c", "protocols h1 h2 h3",
+		kibosim.SharedSecret, "{env.KIBO_TEST_SECRET}", // with TLS, Caddy logs the configuration at DEBUG
+	}
+	for _, addr := range addrs {
+		pairs = append(pairs, "http://:"+port(addr)+" {", "https://localhost:"+port(addr)+" {\ntls internal")
+	}
+	w.load(w.adapted(strings.NewReplacer(pairs...).Replace(w.caddyfile()) + more))
+	w.settleFor(w.secureBrowser)
 }
 
 // settle waits until only the newest configuration answers: Caddy cuts some
@@ -119,6 +147,7 @@ func (w *world) settleFor(one func() *browser) {
 		}
 		return fine >= 10
 	})
+	w.shop.got() // forget what it was asked for this
 }
 
 func (w *world) caddyfile() string {

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
@@ -294,14 +293,7 @@ func TestUntrustedCertificateOfKibo(t *testing.T) {
 		begun := w.browser()
 		code := begun.askCode(w, jane)
 		w.reloads++
-		text := strings.ReplaceAll(w.caddyfile(), w.kibo.url(), fake.URL)
-		config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := caddy.Load(config, true); err != nil {
-			t.Fatal(err)
-		}
+		w.load(w.adapted(strings.ReplaceAll(w.caddyfile(), w.kibo.url(), fake.URL)))
 		w.settle()
 		b := w.browser()
 		checkUnavailable(t, b.postJSON("/login", `{"email":"jane@example.com"}`), http.StatusServiceUnavailable)

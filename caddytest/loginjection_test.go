@@ -14,7 +14,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
@@ -39,12 +38,8 @@ var forgeries = []string{
 func (w *world) logAlso(format string) (path string) {
 	w.t.Helper()
 	w.reloads++
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(w.caddyfile()), nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	var all map[string]any
-	if err := json.Unmarshal(config, &all); err != nil {
+	if err := json.Unmarshal(w.adapted(w.caddyfile()), &all); err != nil {
 		w.t.Fatal(err)
 	}
 	path = filepath.Join(w.t.TempDir(), format+".log")
@@ -53,12 +48,11 @@ func (w *world) logAlso(format string) (path string) {
 		"encoder": map[string]any{"format": format, "level_format": "upper"},
 		"level":   "DEBUG",
 	}
-	if config, err = json.Marshal(all); err != nil {
+	config, err := json.Marshal(all)
+	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := caddy.Load(config, true); err != nil {
-		w.t.Fatal(err)
-	}
+	w.load(config)
 	w.settle()
 	return path
 }

@@ -98,7 +98,7 @@ func TestForeignHost(t *testing.T) {
 			m.pseudo = []field{{":method", "GET"}, {":scheme", "https"}, {":authority", host}, {":path", "/account"}}
 			status := wire.send(m)
 			if got := w.shop.got(); got != nil {
-				t.Errorf("%s, %q: %d, the shop was asked", version, host, status)
+				t.Errorf("%s, %q: %d, the shop was asked: %+v", version, host, status, got)
 			}
 		}
 	}

@@ -4,36 +4,14 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-
-	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
 
 // withTLS loads the configuration of w with TLS on the shop's address, and a
 // site that reaches it over HTTP/3.
 func (w *world) withTLS(hop string) {
 	w.t.Helper()
-	w.t.Setenv("KIBO_TEST_SECRET", kibosim.SharedSecret)
-	w.reloads++
-	text := strings.NewReplacer(
-		"auto_https off", "auto_https disable_redirects\nocsp_stapling off",
-		"protocols h1 h2c", "protocols h1 h2 h3",
-		kibosim.SharedSecret, "{env.KIBO_TEST_SECRET}", // with TLS, Caddy logs the configuration at DEBUG
-		"http://:"+port(w.addr)+" {", "https://localhost:"+port(w.addr)+" {\ntls internal",
-	).Replace(w.caddyfile())
-	text += fmt.Sprintf("http://:%s {\nbind 127.0.0.1\nreverse_proxy https://localhost:%s {\ntransport http {\nversions 3\ntls_insecure_skip_verify\n}\nheader_up Host localhost:%[2]s\n}\n}\n", port(hop), port(w.addr))
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
-	if err != nil {
-		w.t.Fatalf("adapting: %v", err)
-	}
-	if err := caddy.Load(config, true); err != nil {
-		w.t.Fatalf("loading: %v", err)
-	}
-	w.settleFor(w.secureBrowser)
+	w.loadSecure(fmt.Sprintf("http://:%s {\nbind 127.0.0.1\nreverse_proxy https://localhost:%s {\ntransport http {\nversions 3\ntls_insecure_skip_verify\n}\nheader_up Host localhost:%[2]s\n}\n}\n", port(hop), port(w.addr)), w.addr)
 }
 
 // TestStreamsEndWithTheSessionOverTLS: HTTP/1.1, HTTP/2 and HTTP/3.

@@ -15,15 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/quic-go/qpack"
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/quicvarint"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-
-	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
 
 // A field is a line of a header, which no library has looked at.
@@ -60,24 +56,7 @@ var errCut = errors.New("cut off")
 // both of its sites.
 func (w *world) secure() {
 	w.t.Helper()
-	w.t.Setenv("KIBO_TEST_SECRET", kibosim.SharedSecret)
-	w.reloads++
-	pairs := []string{
-		"auto_https off", "auto_https disable_redirects\nocsp_stapling off",
-		"protocols h1 h2c", "protocols h1 h2 h3",
-		kibosim.SharedSecret, "{env.KIBO_TEST_SECRET}", // with TLS, Caddy logs the configuration at DEBUG
-	}
-	for _, addr := range []string{w.addr, w.stock} {
-		pairs = append(pairs, "http://:"+port(addr)+" {", "https://localhost:"+port(addr)+" {\ntls internal")
-	}
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(strings.NewReplacer(pairs...).Replace(w.caddyfile())), nil)
-	if err != nil {
-		w.t.Fatalf("adapting: %v", err)
-	}
-	if err := caddy.Load(config, true); err != nil {
-		w.t.Fatalf("loading: %v", err)
-	}
-	w.settleFor(w.secureBrowser)
+	w.loadSecure("", w.addr, w.stock)
 }
 
 // trusting accepts Caddy's own certificate.
