@@ -115,7 +115,7 @@ func (a *attempt) exchange(own credentials, p *pending, key string, call exchang
 		a.h.makeRoom(ctx, in)
 		return a.welcome(in, p.Email)
 	case <-ctx.Done():
-		return nil
+		return a.h.refuse(a.w, a.r, ctx.Err())
 	}
 }
 

@@ -281,6 +281,30 @@ func TestHalfClosedConnection(t *testing.T) {
 	}
 }
 
+// Nor may a sign-in that nobody waits for look as if it were through. It goes
+// on, for the browser that asks once more.
+func TestHalfClosedSignIn(t *testing.T) {
+	g := newGateway(t)
+	kept, code := g.firstStep(jane)
+	kibo := g.holdUp("/otp/auth")
+	try := func(ctx context.Context) outcome {
+		return g.serve(post(t, "/login", url.Values{"email": {jane}, "otpCode": {code}}, "Cookie", kept).WithContext(ctx))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-kibo.arrived
+		cancel()
+	}()
+	if o := try(ctx); o.Code != statusClientGone || o.Body.Len() > 0 || len(o.Result().Cookies()) > 0 {
+		t.Errorf("status %d, cookies %v; want 499 and nothing else", o.Code, o.Result().Cookies())
+	}
+	again := &waitingContext{Context: t.Context(), waiting: func() { close(kibo.goOn) }}
+	g.wantSignedIn(try(again), "1001", "")
+	if n := g.sim.Calls("otp/auth"); n != 1 {
+		t.Errorf("%d exchanges, want 1", n)
+	}
+}
+
 // TestCrossSiteWithoutAHost: Go's check takes the host of "null", which is
 // empty, for that of an HTTP/1.0 request that names none.
 func TestCrossSiteWithoutAHost(t *testing.T) {
