@@ -200,6 +200,23 @@ func TestOutageGivesTheScoreBack(t *testing.T) {
 	}
 }
 
+// TestCodesThatWereNotSentGiveTheScoreBack: nor is a code that Kibo could not mail.
+func TestCodesThatWereNotSentGiveTheScoreBack(t *testing.T) {
+	p := newProvider(t)
+	g := newGateway(t, p.ask())
+	g.sim.Set(func(sw *kibosim.Switches) { sw.Faults["otp/request"] = kibosim.Fault{Kind: "html_500", Times: 3} })
+	for i := range 6 {
+		email := fmt.Sprint(i, "@example.com")
+		if o := g.askFrom("192.0.2.1", email, ""); o.Code != http.StatusOK {
+			t.Errorf("code %d: status %d, want 200", i, o.Code)
+		}
+		g.waitFor(func() bool {
+			return g.sim.Calls("otp/request") == i+1 && g.logs.FilterMessage("no code was sent").Len() == min(i+1, 3)
+		})
+	}
+	g.wantCaptcha(g.askFrom("192.0.2.1", jane, ""), jane)
+}
+
 // TestReplacedCaptchaSecret: a file that is replaced counts at the next call; one
 // that is empty or missing at start is an error that names the line.
 func TestReplacedCaptchaSecret(t *testing.T) {
