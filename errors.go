@@ -152,6 +152,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) erro
 		return nil
 	}
 	a, wait := answerTo(err)
+	countAnswer(a.code)
 	h.report(err, a)
 	if wantsJSON(r) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return writeProblem(w, a, wait)

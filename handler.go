@@ -120,6 +120,14 @@ func storeError(doing string, err error) error {
 	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrConflict) {
 		return err
 	}
+	return storeFailure(doing, err)
+}
+
+// storeFailure counts a failure of the store, unless the client has just gone.
+func storeFailure(doing string, err error) error {
+	if !errors.Is(err, context.Canceled) {
+		metricStoreErrors.WithLabelValues(doing).Inc()
+	}
 	return fmt.Errorf("%w: %s: %w", errStore, doing, err)
 }
 
@@ -147,6 +155,7 @@ func (h *Handler) challenge(w http.ResponseWriter, r *http.Request, stale bool) 
 	if stale {
 		h.clearCookie(w, h.cookies.session)
 	}
+	countAnswer("no_session")
 	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	return redirect(w, h.loginURL(original.URL.RequestURI(), ""))
 }

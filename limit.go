@@ -205,6 +205,7 @@ func (l *limits) take(ctx context.Context, v *visitor, spots []spot) (taken undo
 		wait, back := p.take(ctx, p.shelf, l.key(v, p))
 		if wait > 0 {
 			taken.do(ctx)
+			metricLimits.WithLabelValues(p.name).Inc()
 			return nil, &overLimit{p.scope, wait}
 		}
 		taken = append(taken, back)

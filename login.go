@@ -218,6 +218,7 @@ func (a *attempt) admitCode(ctx context.Context, p *pending) (mailing, error) {
 }
 
 func (a *attempt) codeSent(step loginStep) error {
+	countAnswer("code_sent")
 	if a.json {
 		return writeJSON(a.w, http.StatusOK, "application/json", map[string]string{"status": "code_sent"})
 	}
@@ -266,6 +267,7 @@ func (a *attempt) returnTo() string {
 // welcome hands over the session and sends the customer on.
 func (a *attempt) welcome(in *signedIn, email string) error {
 	h := a.h
+	countAnswer("signed_in")
 	h.setSession(a.w, in.id, in.session)
 	h.clearCookie(a.w, h.cookies.login)
 	a.keepDevice(a.r.Context(), email)
@@ -290,6 +292,7 @@ func (a *attempt) fail(err error) error {
 	if !a.json && answer.notice == noticeNone { // no matter of the form
 		return h.refuse(a.w, a.r, err)
 	}
+	countAnswer(answer.code)
 	h.report(err, answer)
 	if a.json {
 		if answer == captchaRequired {

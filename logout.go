@@ -151,6 +151,7 @@ func (h *Handler) forgetSession(w http.ResponseWriter) {
 
 // signedOut sends the customer on.
 func (h *Handler) signedOut(w http.ResponseWriter, r *http.Request, scope logoutScope) error {
+	countAnswer(scope.status())
 	target := urlpath.LocalTarget(h.returnIn(r.URL.Query()))
 	if target == "" {
 		target = h.Login.Success

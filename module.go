@@ -138,7 +138,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return places(h.Source).explain(err)
 	}
 	for _, step := range []func(caddy.Context) error{
-		h.provisionKibo, h.provisionVerifier, h.provisionLogin, h.provisionIdentity, h.provisionStore, h.provisionCaptcha,
+		provisionMetrics, h.provisionKibo, h.provisionVerifier, h.provisionLogin, h.provisionIdentity, h.provisionStore, h.provisionCaptcha,
 	} {
 		if err := step(ctx); err != nil {
 			return places(h.Source).explain(err)
@@ -159,7 +159,8 @@ func (h *Handler) provisionKibo(caddy.Context) error {
 	config := kibo.Config{
 		APIURL: h.APIHost, AuthURL: h.AuthHost, Timeout: time.Duration(h.Timeout), Header: http.Header{},
 		Credentials: func() (string, string, error) { return appCredentials(id, secret) },
-		OnState:     logState,
+		OnState:     noteState,
+		OnCall:      countCall,
 	}
 	for name, value := range h.KiboHeaders {
 		config.Header.Set(name, value)
@@ -188,10 +189,11 @@ func (h *Handler) provisionKibo(caddy.Context) error {
 // logOfTheDay is for what outlives the handler that began it.
 func logOfTheDay() *zap.Logger { return caddy.Log().Named("http.handlers.kibo_auth") }
 
-// logState notes when Kibo is left alone because its answers fail, and when
+// noteState notes when Kibo is left alone because its answers fail, and when
 // that is over. Two lines an outage, not one a call.
-func logState(host string, open bool) {
+func noteState(host string, open bool) {
 	if open {
+		metricOutages.WithLabelValues(host).Inc()
 		logOfTheDay().Warn("Kibo does not answer; it is left alone for some seconds at a time", zap.String("host", host))
 		return
 	}

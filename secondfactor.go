@@ -33,6 +33,7 @@ func (a *attempt) askSecond(first *pending, second *secondFactor) error {
 	}
 	a.pending = &p
 	a.rest()
+	countAnswer("second_step")
 	if a.json {
 		return writeJSON(a.w, http.StatusOK, "application/json", map[string]string{"status": "second_step"})
 	}

@@ -52,7 +52,7 @@ func (h *Handler) begin(ctx context.Context, t *kibo.Ticket, remember bool, assu
 	h.setTimes(s, t, claims)
 	id := newSessionID(h.realm)
 	if err := h.sessions.create(ctx, id, newRecord(s, now, time.Duration(idle))); err != nil {
-		return nil, fmt.Errorf("%w: saving a new session: %w", errStore, err)
+		return nil, storeFailure("saving a new session", err)
 	}
 	h.log.Info("signed in", zap.String("account_id", s.AccountID()), zap.Bool("remembered", remember),
 		zap.String("assurance", assurance))

@@ -124,6 +124,14 @@ type Cacher interface {
 	CacheFor() (fresh, stale time.Duration)
 }
 
+// A Sizer is a Store that knows how many sessions it has without going through
+// them. It is asked for Caddy's /metrics.
+type Sizer interface {
+	// Size returns what to call the store, the same for all that share its
+	// sessions, and how many it has. Those that have expired may count.
+	Size(ctx context.Context) (name string, sessions int64, err error)
+}
+
 // A Locker is a Store that other processes write too. The lock lets one of
 // them refresh a ticket, since a refresh token may work only once.
 type Locker interface {

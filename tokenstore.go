@@ -344,9 +344,13 @@ func (m *memory) listed(keys []string, customer string, yield func(Listed, error
 	return true
 }
 
+// Size implements Sizer.
+func (m *memory) Size(context.Context) (string, int64, error) { return "memory", m.count.Load(), nil }
+
 // Interface guards
 var (
 	_ Store                 = (*MemoryStore)(nil)
+	_ Sizer                 = (*MemoryStore)(nil)
 	_ caddy.Provisioner     = (*MemoryStore)(nil)
 	_ caddy.CleanerUpper    = (*MemoryStore)(nil)
 	_ caddyfile.Unmarshaler = (*MemoryStore)(nil)

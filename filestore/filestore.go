@@ -157,4 +157,5 @@ var (
 	_ caddyfile.Unmarshaler = (*Store)(nil)
 	_ kiboauth.Store        = (*Store)(nil)
 	_ kiboauth.Cacher       = (*Store)(nil)
+	_ kiboauth.Sizer        = (*Store)(nil)
 )

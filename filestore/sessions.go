@@ -95,6 +95,15 @@ func (f *file) Delete(ctx context.Context, key kiboauth.Key) error {
 	})
 }
 
+// Size implements kiboauth.Sizer. The name is the path.
+func (f *file) Size(ctx context.Context) (name string, sessions int64, err error) {
+	err = f.view(ctx, func(t *tables) error {
+		sessions = t.count()
+		return nil
+	})
+	return f.path, sessions, err
+}
+
 // listStep is how many sessions of a list are read in one transaction: one that
 // stays open would hold up the writer.
 const listStep = 256

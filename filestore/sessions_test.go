@@ -161,6 +161,16 @@ func TestSeenNeverGoesBack(t *testing.T) {
 	}
 }
 
+func TestSize(t *testing.T) {
+	s := newStore(t)
+	for want := range int64(3) {
+		if name, n, err := s.Size(t.Context()); name != s.Path || n != want || err != nil {
+			t.Errorf("Size = %q, %d, %v, want %q and %d", name, n, err, s.Path, want)
+		}
+		mustCreate(t, s, record("1"))
+	}
+}
+
 // A stranger who signs in all the time must not push customers out.
 func TestFullStoreEvictsNobody(t *testing.T) {
 	s := newStore(t)

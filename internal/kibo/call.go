@@ -130,7 +130,10 @@ func (c *Client) roundTrip(ctx context.Context, h *host, q call) error {
 	if err != nil {
 		return &Error{Op: q.op, kind: ErrUnavailable, reason: reason("request could not be made")}
 	}
-	return h.guard(q.op, func() error {
+	return h.guard(q.op, func() (err error) {
+		if c.onCall != nil {
+			defer func(begun time.Time) { c.onCall(q.op, time.Since(begun), err) }(time.Now())
+		}
 		a, err := c.send(req, q.op)
 		if err != nil {
 			return err

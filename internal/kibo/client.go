@@ -64,6 +64,10 @@ type Config struct {
 	// no lock held, and never twice at a time for one host. It lives as long as
 	// the Client. Default: nobody is told.
 	OnState func(host string, open bool)
+	// OnCall is told of each request to Kibo, by the name that Error.Op has,
+	// how long it took to read the answer, and what came of it (see Error).
+	// Default: nobody is told.
+	OnCall func(op string, took time.Duration, err error)
 }
 
 // A Client calls Kibo. It is safe for concurrent use.
@@ -74,6 +78,7 @@ type Client struct {
 	credentials func() (clientID, secret string, err error)
 	header      http.Header
 	timeout     time.Duration
+	onCall      func(op string, took time.Duration, err error)
 	transport   http.RoundTripper
 	gate        gate
 
@@ -110,6 +115,7 @@ func New(cfg Config) (*Client, error) {
 		credentials: cfg.Credentials,
 		header:      cfg.Header.Clone(),
 		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
+		onCall:      cfg.OnCall,
 		transport:   newTransport(conns),
 		gate:        newGate(conns, cmp.Or(cfg.MaxQueue, defaultMaxQueue)),
 	}, nil

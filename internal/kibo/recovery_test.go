@@ -198,3 +198,38 @@ func TestSlowListener(t *testing.T) {
 		}
 	})
 }
+
+// TestCallsAreTold: each request that is sent, and how it ended; none that is not.
+func TestCallsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type told struct {
+			op   string
+			took time.Duration
+			kind error
+		}
+		var got []told
+		f := newFake()
+		c := ready(t, f, func(cfg *Config) {
+			cfg.OnCall = func(op string, took time.Duration, err error) {
+				e, _ := errors.AsType[*Error](err)
+				if e == nil {
+					e = new(Error)
+				}
+				got = append(got, told{op, took, e.kind})
+			}
+		})
+		f.on(authPath, inTurn(say(200, ticketJSON), say(409, `{"errorCode":"X"}`), say(429, ""), hang))
+		for range 5 { // of which two are not sent
+			c.exchange(t.Context())
+		}
+		time.Sleep(2 * defaultPause)
+		c.exchange(t.Context())
+		want := []told{
+			{"oauth", 0, nil},
+			{"otp/auth", 0, nil}, {"otp/auth", 0, ErrRejected}, {"otp/auth", 0, ErrLimited}, {"otp/auth", c.timeout, ErrUnavailable},
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
