@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
 
 // browserHeader is what a browser of our days sends, cookies aside.
@@ -99,6 +101,30 @@ func BenchmarkAdmit(b *testing.B) {
 
 func BenchmarkAdmitOnlyOurCookie(b *testing.B) {
 	benchmarkAdmit(b, func(own string) string { return own }, 1)
+}
+
+func BenchmarkAdmitBearer(b *testing.B) {
+	g := newGateway(b, func(h *Handler) {
+		h.Verify = Verify{HMAC: &Keys{Algorithm: "HS256", Keys: []string{kibosim.JWTSecret}}, Bearer: true}
+	})
+	visit := newVisit(b, "a=b")
+	token := []string{"Bearer " + g.sim.Issue("", jane)}
+	w, passed := &discardAnswer{header: http.Header{}}, 0
+	b.ReportAllocs()
+	for b.Loop() {
+		r := visit.again()
+		r.Header["Authorization"] = token
+		err := g.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+			passed++
+			return nil
+		}))
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	if passed != b.N {
+		b.Fatalf("%d of %d requests passed", passed, b.N)
+	}
 }
 
 func BenchmarkUnknownSession(b *testing.B) {

@@ -2,11 +2,13 @@ package kiboauth
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
@@ -250,6 +252,51 @@ func TestBearerOfTheClient(t *testing.T) {
 		if o := ask("Bearer " + good); o.Code != http.StatusUnauthorized {
 			t.Errorf("%s: status %d, want 401", name, o.Code)
 		}
+	}
+}
+
+// TestKeptVerdictOfABearer: the second request with a token costs no signature;
+// a verdict holds for that very token, until it ends or the keys change.
+func TestKeptVerdictOfABearer(t *testing.T) {
+	g := newGateway(t, func(h *Handler) {
+		h.Verify = Verify{HMAC: &Keys{Algorithm: "HS256", Keys: []string{kibosim.JWTSecret}}, Bearer: true}
+	})
+	token := g.sim.Issue("", john)
+	ask := func(token string) outcome {
+		return g.serve(request(t, http.MethodGet, "/account", "Accept", "application/json", "Authorization", "Bearer "+token))
+	}
+	g.wantServed(ask(token), "1002")
+	key := Key(sha256.Sum256([]byte(token)))
+	verdict := *g.bearers.get(&key).open
+	// Whoever is served as jane now has been looked up, and not verified.
+	marked := verdict
+	marked.pack(g.realm, &customer{fieldAccountID: "1001"})
+	keep := func(s Session, left time.Duration) { g.bearers.keep(&key, &Record{open: &s}, 0, left, 0) }
+	keep(marked, time.Minute)
+	g.wantServed(ask(token), "1001")
+	last := byte('A')
+	if token[len(token)-1] == last {
+		last = 'Q'
+	}
+	for name, other := range map[string]string{"another signature": token[:len(token)-1] + string(last), "shorter": token[:len(token)-1], "longer": token + "A"} {
+		if o := ask(other); o.Code != http.StatusUnauthorized {
+			t.Errorf("%s: status %d, want 401", name, o.Code)
+		}
+	}
+	for _, variant := range []string{"wrong_secret", "exp_past"} {
+		bad := g.sim.Issue(variant, john)
+		ask(bad)
+		if key := Key(sha256.Sum256([]byte(bad))); g.bearers.get(&key).Record != nil {
+			t.Errorf("%s: a bad token is kept", variant)
+		}
+	}
+	keep(marked, 0)
+	g.wantServed(ask(token), "1002")
+	marked.stamp++
+	keep(marked, time.Minute)
+	g.wantServed(ask(token), "1002")
+	if k := g.bearers.get(&key); k.fresh <= time.Now().UnixMilli() || k.fresh > time.Now().Add(time.Hour).UnixMilli() {
+		t.Errorf("kept until %v, want the token's end", time.UnixMilli(k.fresh))
 	}
 }
 

@@ -98,6 +98,7 @@ type Handler struct {
 	storeName string // the same for stores of the same settings
 	kibo      *kibo.Client
 	verifier  *verify.Verifier
+	bearers   *near // verdicts on clients' own tokens; nil: none are taken
 	rules     *urlpath.Rules
 	form      loginform.Fields
 	bodyTime  time.Duration // for the body of a login post
@@ -218,6 +219,9 @@ func (h *Handler) provisionVerifier(ctx caddy.Context) error {
 		return &problem{h.Verify.line(), err.Error(), seeVerify}
 	}
 	h.verifier = verifier.(pooledVerifier).Verifier
+	if h.Verify.Bearer {
+		h.bearers = newNear()
+	}
 	return nil
 }
 
