@@ -52,10 +52,16 @@ func (s *sessions) load(ctx context.Context, id SessionID) (*Record, error) {
 	switch {
 	case r == nil:
 		return s.askOrLast(ctx, id)
-	case ask: // what the store says is noted; who asks next hears it
-		beside(ctx, func(ctx context.Context) { _, _ = s.ask(ctx, id) })
+	case ask:
+		s.askBeside(ctx, id)
 	}
 	return r, nil
+}
+
+// askBeside asks the store for whoever comes next. It is apart from load, where
+// its closure would cost every request an allocation.
+func (s *sessions) askBeside(ctx context.Context, id SessionID) {
+	beside(ctx, func(ctx context.Context) { _, _ = s.ask(ctx, id) })
 }
 
 // askOrLast asks the store. If it cannot answer, it may have allowed to go on
