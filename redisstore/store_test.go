@@ -34,6 +34,16 @@ func TestContract(t *testing.T) {
 		{"Cluster", func(t *testing.T) *Store {
 			return open(t, Store{URLs: redistest.StartCluster(t).Addrs()[:2], Cluster: true})
 		}},
+		{"Sentinel with TLS", func(t *testing.T) *Store {
+			servers := redistest.StartSentinelsWith(t, redistest.SentinelOptions{TLS: &redistest.TLS{ClientCerts: true}, Password: "for-redis"})
+			return open(t, Store{
+				URLs: servers.Addrs(), TLS: trusting(servers.Nodes[0]), Password: "for-redis", Sentinel: &Sentinel{Master: redistest.MasterName},
+			})
+		}},
+		{"Cluster with TLS", func(t *testing.T) *Store {
+			cluster := redistest.StartClusterWith(t, &redistest.TLS{ClientCerts: true})
+			return open(t, Store{URLs: cluster.Addrs()[:2], TLS: trusting(cluster.Nodes[0])})
+		}},
 	}
 	points := []struct {
 		name string
@@ -60,6 +70,12 @@ func TestContract(t *testing.T) {
 			}
 		})
 	}
+}
+
+// trusting are the settings for servers with the certificates of one.
+func trusting(s *redistest.Server) *TLS {
+	cert, key := s.ClientCert()
+	return &TLS{CA: s.CA(), Cert: cert, Key: key}
 }
 
 func roundTrip(t *testing.T, s *Store) {

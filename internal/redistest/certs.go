@@ -18,7 +18,8 @@ import (
 	"time"
 )
 
-// TLS says what certificate a server has. The zero value: a good one.
+// TLS says what certificate a server has. The zero value: a good one. Servers
+// that are given the same TLS have the same certificate.
 type TLS struct {
 	// Name is the host name or address that the certificate is for. Default:
 	// 127.0.0.1.
@@ -27,9 +28,11 @@ type TLS struct {
 	Expired bool
 	// ClientCerts has the server ask for a client certificate.
 	ClientCerts bool
+
+	issued *certs
 }
 
-// certs are the files of one authority, made for one server.
+// certs are the files of one authority.
 type certs struct {
 	dir     string
 	clients bool
@@ -41,18 +44,22 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// issue makes an authority, a server's and a client's certificate.
-func (o TLS) issue(t testing.TB) *certs {
+// issue makes an authority, a server's and a client's certificate, once.
+func (o *TLS) issue(t testing.TB) *certs {
 	t.Helper()
+	if o.issued != nil {
+		return o.issued
+	}
 	c := &certs{dir: t.TempDir(), clients: o.ClientCerts}
+	o.issued = c
 	ca := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "redistest authority"}, NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	signer := c.write(t, "ca", ca, nil)
 
-	server := &x509.Certificate{
-		NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	server := &x509.Certificate{ // which is a client of other servers
+		NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if o.Expired {
 		server.NotAfter = time.Now().Add(-time.Hour)
@@ -127,5 +134,7 @@ func (c *certs) config(port int) []string {
 		"tls-key-file " + strconv.Quote(c.file("server.key")),
 		"tls-ca-cert-file " + strconv.Quote(c.file("ca.pem")),
 		"tls-auth-clients " + clients,
+		"tls-replication yes",
+		"tls-cluster yes",
 	}
 }

@@ -19,10 +19,17 @@ type Cluster struct {
 // replicas follow.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
+	return StartClusterWith(t, nil)
+}
+
+// StartClusterWith starts one that speaks TLS, among its nodes too, unless tls
+// is nil.
+func StartClusterWith(t testing.TB, tls *TLS) *Cluster {
+	t.Helper()
 	c := &Cluster{t: t}
 	create := []string{"--cluster", "create"}
 	for range 6 {
-		node := Start(t, Options{Config: []string{
+		node := Start(t, Options{TLS: tls, Config: []string{
 			"cluster-enabled yes",
 			"cluster-node-timeout 2000",
 			"cluster-replica-validity-factor 0", // a slow machine must not forbid a failover

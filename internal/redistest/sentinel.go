@@ -22,8 +22,10 @@ type Sentinels struct {
 	t testing.TB
 }
 
-// SentinelOptions are the passwords of a pair under Sentinel.
+// SentinelOptions are those of a pair under Sentinel.
 type SentinelOptions struct {
+	// TLS, if set, is spoken by all, with each other too.
+	TLS *TLS
 	// Password is that of master and replica. Default: none.
 	Password string
 	// WatcherPassword is that of the sentinels. Default: none.
@@ -36,10 +38,10 @@ func StartSentinels(t testing.TB) *Sentinels {
 	return StartSentinelsWith(t, SentinelOptions{})
 }
 
-// StartSentinelsWith starts them with passwords.
+// StartSentinelsWith starts them with passwords or TLS.
 func StartSentinelsWith(t testing.TB, opts SentinelOptions) *Sentinels {
 	t.Helper()
-	node := Options{Password: opts.Password}
+	node := Options{TLS: opts.TLS, Password: opts.Password}
 	if opts.Password != "" {
 		node.Config = []string{"masterauth " + opts.Password} // either may have to follow the other
 	}
@@ -59,15 +61,17 @@ func StartSentinelsWith(t testing.TB, opts SentinelOptions) *Sentinels {
 func startSentinel(t testing.TB, master *Server, opts SentinelOptions) *Server {
 	t.Helper()
 	s := &Server{t: t, opts: Options{Password: opts.WatcherPassword}, dir: t.TempDir()}
+	if opts.TLS != nil {
+		s.tls = opts.TLS.issue(t)
+	}
 	config := func() []string {
-		lines := []string{
-			"bind " + host,
-			fmt.Sprint("port ", s.port),
-			"dir " + strconv.Quote(s.dir),
+		lines := append(s.listens(),
+			"bind "+host,
+			"dir "+strconv.Quote(s.dir),
 			fmt.Sprintf("sentinel monitor %s %s %d 2", MasterName, host, master.port),
-			"sentinel down-after-milliseconds " + MasterName + " 1000",
-			"sentinel failover-timeout " + MasterName + " 3000",
-		}
+			"sentinel down-after-milliseconds "+MasterName+" 1000",
+			"sentinel failover-timeout "+MasterName+" 3000",
+		)
 		if opts.Password != "" {
 			lines = append(lines, "sentinel auth-pass "+MasterName+" "+opts.Password)
 		}

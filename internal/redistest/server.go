@@ -84,19 +84,14 @@ func (s *Server) launch(ready string, config func() []string, command string, ar
 
 // config returns redis.conf.
 func (s *Server) config() []string {
-	lines := []string{
-		"bind " + host,
+	lines := append(s.listens(),
+		"bind "+host,
 		"daemonize no",
-		"dir " + strconv.Quote(s.dir),
+		"dir "+strconv.Quote(s.dir),
 		`save ""`,
 		"appendonly no",
 		"repl-diskless-sync-delay 0", // 5 s would be the longest part of a start
-	}
-	if s.tls != nil {
-		lines = append(lines, s.tls.config(s.port)...)
-	} else {
-		lines = append(lines, fmt.Sprint("port ", s.port))
-	}
+	)
 	if s.opts.Password != "" {
 		lines = append(lines, "requirepass "+s.opts.Password)
 	}
@@ -107,6 +102,14 @@ func (s *Server) config() []string {
 		lines = append(lines, "user "+u)
 	}
 	return append(lines, s.opts.Config...)
+}
+
+// listens returns the lines about the port.
+func (s *Server) listens() []string {
+	if s.tls != nil {
+		return s.tls.config(s.port)
+	}
+	return []string{fmt.Sprint("port ", s.port)}
 }
 
 // Addr returns host:port.
