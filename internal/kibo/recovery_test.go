@@ -226,7 +226,10 @@ func TestCallsAreTold(t *testing.T) {
 		c.exchange(t.Context())
 		want := []told{
 			{"oauth", 0, nil},
-			{"otp/auth", 0, nil}, {"otp/auth", 0, ErrRejected}, {"otp/auth", 0, ErrLimited}, {"otp/auth", c.timeout, ErrUnavailable},
+			{"otp/auth", 0, nil},
+			{"otp/auth", 0, ErrRejected},
+			{"otp/auth", 0, ErrLimited},
+			{"otp/auth", c.timeout, ErrUnavailable},
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
