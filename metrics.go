@@ -17,28 +17,21 @@ import (
 // or the configuration, never from a client or Kibo. Requests that are let
 // through are not counted here: Caddy's own "metrics" option does that.
 var (
-	metricAnswers = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "caddy_kibo_answers_total",
-		Help: "Requests that the gateway answered by itself, by what it said.",
-	}, []string{"answer"})
-	metricLimits = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "caddy_kibo_limited_total",
-		Help: "What was one too many for a limit, by limit.",
-	}, []string{"limit"})
+	metricAnswers     = newCounter("caddy_kibo_answers_total", "Requests that the gateway answered by itself, by what it said.", "answer")
+	metricLimits      = newCounter("caddy_kibo_limited_total", "What was one too many for a limit, by limit.", "limit")
+	metricOutages     = newCounter("caddy_kibo_outages_total", "How often calls to a host of Kibo's were stopped because they failed.", "host")
+	metricStoreErrors = newCounter("caddy_kibo_store_errors_total", "Requests and refreshes for which the session store could not answer, by what was wanted.", "doing")
+
 	metricCalls = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "caddy_kibo_call_duration_seconds",
 		Help:    "Calls to Kibo, by call and outcome.",
 		Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10},
 	}, []string{"call", "outcome"})
-	metricOutages = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "caddy_kibo_outages_total",
-		Help: "How often calls to a host of Kibo's were stopped because they failed.",
-	}, []string{"host"})
-	metricStoreErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "caddy_kibo_store_errors_total",
-		Help: "Requests and refreshes for which the session store could not answer, by what was wanted.",
-	}, []string{"doing"})
 )
+
+func newCounter(name, help, label string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+}
 
 var metrics = []prometheus.Collector{metricAnswers, metricLimits, metricCalls, metricOutages, metricStoreErrors, sessionGauge{}}
 

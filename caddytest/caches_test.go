@@ -63,33 +63,12 @@ func startVarnish(t *testing.T, gateway, rules string) string {
 // startNginxCache takes directives of a location.
 func startNginxCache(t *testing.T, gateway, rules string) string {
 	t.Helper()
-	addr := freeAddr(t)
-	config := fmt.Sprintf(`
-		daemon off;
-		master_process off;
-		pid %[3]s/pid;
-		error_log %[3]s/log;
-		events {}
-		http {
-			access_log off;
-			client_body_temp_path %[3]s;
-			proxy_temp_path %[3]s;
-			fastcgi_temp_path %[3]s;
-			uwsgi_temp_path %[3]s;
-			scgi_temp_path %[3]s;
-			proxy_cache_path %[3]s/cache keys_zone=shop:1m;
-			server {
-				listen %[1]s;
-				location / {
-					proxy_pass http://%[2]s;
-					proxy_set_header Host $http_host;
-					proxy_cache shop;
-					add_header X-Cache $upstream_cache_status always;
-					%[4]s
-				}
-			}
-		}
-	`, addr, gateway, t.TempDir(), rules)
-	serve(t, "nginx-light", addr, "nginx", "-c", configFile(t, "nginx.conf", config), "-e", "stderr")
-	return addr
+	return serveNginx(t, "proxy_cache_path "+t.TempDir()+" keys_zone=shop:1m;", fmt.Sprintf(`
+		location / {
+			proxy_pass http://%s;
+			proxy_set_header Host $http_host;
+			proxy_cache shop;
+			add_header X-Cache $upstream_cache_status always;
+			%s
+		}`, gateway, rules))
 }

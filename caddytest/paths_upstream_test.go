@@ -205,28 +205,35 @@ func startApache(t *testing.T, root string) string {
 
 func startNginx(t *testing.T, root string) string {
 	t.Helper()
-	addr := freeAddr(t)
+	return "reverse_proxy " + serveNginx(t, "", "root "+root+";")
+}
+
+// serveNginx runs it with more directives for all servers, and those of one.
+func serveNginx(t *testing.T, more, server string) (addr string) {
+	t.Helper()
+	addr = freeAddr(t)
 	config := fmt.Sprintf(`
 		daemon off;
 		master_process off;
-		pid %[3]s/pid;
-		error_log %[3]s/log;
+		pid %[2]s/pid;
+		error_log %[2]s/log;
 		events {}
 		http {
 			access_log off;
-			client_body_temp_path %[3]s;
-			proxy_temp_path %[3]s;
-			fastcgi_temp_path %[3]s;
-			uwsgi_temp_path %[3]s;
-			scgi_temp_path %[3]s;
+			client_body_temp_path %[2]s;
+			proxy_temp_path %[2]s;
+			fastcgi_temp_path %[2]s;
+			uwsgi_temp_path %[2]s;
+			scgi_temp_path %[2]s;
+			%[3]s
 			server {
 				listen %[1]s;
-				root %[2]s;
+				%[4]s
 			}
 		}
-	`, addr, root, t.TempDir())
+	`, addr, t.TempDir(), more, server)
 	serve(t, "nginx-light", addr, "nginx", "-c", configFile(t, "nginx.conf", config), "-e", "stderr")
-	return "reverse_proxy " + addr
+	return addr
 }
 
 // startNode runs a shop that is as easy on spellings as a servlet container,
