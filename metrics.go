@@ -86,10 +86,21 @@ func (sessionGauge) Collect(to chan<- prometheus.Metric) {
 		if !ok {
 			continue
 		}
-		name, n, err := sizer.Size(ctx)
+		name, n, err := sizeOf(ctx, sizer)
 		if name = strings.ToValidUTF8(name, "?"); err == nil && !told[name] {
 			told[name] = true
 			to <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(n), name)
 		}
 	}
+}
+
+// sizeOf asks a store. A panic in a goroutine of nobody's would end the whole server.
+func sizeOf(ctx context.Context, s Sizer) (name string, sessions int64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			logPanic(logOfTheDay(), p)
+			err = errPanic
+		}
+	}()
+	return s.Size(ctx)
 }

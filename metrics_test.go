@@ -143,14 +143,19 @@ type sizedStore struct {
 	err  error
 }
 
-func (s *sizedStore) Size(context.Context) (string, int64, error) { return s.name, 7, s.err }
+func (s *sizedStore) Size(context.Context) (string, int64, error) {
+	if s.name == "/panic" {
+		panic("out of order")
+	}
+	return s.name, 7, s.err
+}
 
 // TestSessionGauge: a store that several sites share counts once, one that
-// cannot answer not at all, and no name breaks the page.
+// cannot answer not at all, and no store breaks the page.
 func TestSessionGauge(t *testing.T) {
 	stores := []Store{
 		&sizedStore{name: "/a"}, &sizedStore{name: "/a"}, &sizedStore{name: "/b\xff"}, &sizedStore{name: "/b\xfe"},
-		&sizedStore{name: "/down", err: errors.New("locked")}, newRemoteStore(t),
+		&sizedStore{name: "/down", err: errors.New("locked")}, &sizedStore{name: "/panic"}, newRemoteStore(t),
 	}
 	for _, s := range stores {
 		g := newGateway(t)

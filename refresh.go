@@ -128,12 +128,17 @@ func detached[T any](h *Handler, flight func(context.Context) (T, error)) func()
 		defer h.flying.RUnlock()
 		defer func() {
 			if p := recover(); p != nil {
-				h.log.Error("panic", zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+				logPanic(h.log, p)
 				err = errPanic
 			}
 		}()
 		return flight(ctx)
 	}
+}
+
+// logPanic notes where a panic was, and not its text, which may quote anything.
+func logPanic(log *zap.Logger, p any) {
+	log.Error("panic", zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
 }
 
 // reverify reaches the verdict on a kept token anew, after keys or policy have

@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"iter"
 	"strings"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
@@ -87,7 +84,7 @@ func beside(ctx context.Context, do func(context.Context)) {
 		defer cancel()
 		defer func() {
 			if p := recover(); p != nil {
-				logOfTheDay().Error("panic", zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+				logPanic(logOfTheDay(), p)
 			}
 		}()
 		do(ctx)
