@@ -32,6 +32,7 @@ var (
 	errStore        = errors.New("session store cannot answer")
 	errBadTicket    = errors.New("ticket cannot be trusted")
 	errTryLater     = errors.New("refresh is put off after one that failed")
+	errUsedCode     = fmt.Errorf("%w: the code has opened a session before", kibo.ErrRejected)
 	errPanic        = errors.New("a fault of our own, logged where it happened")
 	errSecondFactor = errors.New("second factor is asked for")
 	errBadPassword  = errors.New("password that nobody can have")
@@ -230,6 +231,8 @@ func (h *Handler) report(err error, a answer) {
 		h.log.Error("cannot answer", append(fields, zap.Error(err))...)
 	case a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:
 		h.log.Warn("cannot answer", append(fields, zap.Error(err))...)
+	case errors.Is(err, errUsedCode):
+		h.log.Info("sign-in refused: the code has opened a session before")
 	case errors.Is(err, kibo.ErrRejected):
 		h.log.Info("sign-in refused by Kibo", fields...)
 	}

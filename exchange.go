@@ -123,6 +123,7 @@ func (a *attempt) exchange(own credentials, p *pending, key string, call exchang
 // makes the session. What is shared is counted once.
 func (a *attempt) flight(who *visitor, p *pending, call exchangeCall) func(context.Context) (*signedIn, error) {
 	h, remember, assurance, brought := a.h, p.Remember || a.form.Remember, p.assurance(), a.solution().spared(p)
+	code := a.form.Code // none with a password
 	return func(ctx context.Context) (*signedIn, error) {
 		back, err := h.limits.guess(ctx, who, h.log)
 		if err != nil {
@@ -134,7 +135,14 @@ func (a *attempt) flight(who *visitor, p *pending, call exchangeCall) func(conte
 			back.do(ctx)
 			return nil, err
 		}
-		in, err := h.trade(ctx, call, remember, assurance)
+		var in *signedIn
+		err = errUsedCode
+		if !h.limits.usedBefore(ctx, who, code) {
+			in, err = h.trade(ctx, call, remember, assurance)
+		}
+		if err == nil {
+			h.limits.use(ctx, who, code)
+		}
 		if !failedGuess(err) {
 			back.do(ctx)
 			scored.do(ctx)

@@ -19,12 +19,16 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 const (
 	// sendPause is how long the next code for an account is not sent to the
 	// same client.
 	sendPause = 30 * time.Second
+	// codeMemory is how long a code that has opened a session opens no other.
+	// Kibo's codes live for three minutes.
+	codeMemory = 10 * time.Minute
 	// ceilingFrom is the duration from which an account's limit counts all
 	// strangers together. Shorter ones count each client by itself, so that
 	// nobody can lock a customer out for a while from somewhere else.
@@ -41,6 +45,7 @@ type limits struct {
 	maker
 	send, verify *budget
 	pause        *counter // between two codes
+	used         *counter // codes that have opened a session
 	realm        string
 }
 
@@ -54,10 +59,11 @@ func newLimits(set Limits, realm string, here *counts, common Counters) (*limits
 		return nil, nil
 	}
 	l := &limits{maker: newMaker(set, here, common), realm: realm}
-	var errs [3]error
+	var errs [4]error
 	l.send, errs[0] = l.budget("send", set.Send)
 	l.verify, errs[1] = l.budget("verify", set.Verify)
 	l.pause, errs[2] = l.counter("send pause", rate{1, sendPause})
+	l.used, errs[3] = l.counter("used code", rate{1, codeMemory})
 	return l, errors.Join(errs[:]...)
 }
 
@@ -260,6 +266,23 @@ func (l *limits) guess(ctx context.Context, v *visitor, log *zap.Logger) (back u
 		return nil, err
 	}
 	return append(back, account...), nil
+}
+
+// usedBefore tells whether a code has opened a session of the account; Kibo's
+// word is not all that there is against a replay. No code has not.
+func (l *limits) usedBefore(ctx context.Context, v *visitor, code redact.Text) bool {
+	return l != nil && !code.IsZero() && l.used.full(ctx, codes, l.key(v, l.codeSpot(v, code)))
+}
+
+// use notes that a code has opened a session.
+func (l *limits) use(ctx context.Context, v *visitor, code redact.Text) {
+	if l != nil && !code.IsZero() {
+		_, _ = l.take(ctx, v, []spot{l.codeSpot(v, code)})
+	}
+}
+
+func (l *limits) codeSpot(v *visitor, code redact.Text) spot {
+	return spot{l.used, codes, scopeAccount, []string{v.account, code.Reveal()}}
 }
 
 // failedGuess tells whether an outcome is a failed guess. Whatever is the matter

@@ -290,6 +290,34 @@ func TestDoubleClickCountsOnce(t *testing.T) {
 	g.wantLimited(g.codeFrom("192.0.2.1", jane, code, kept))
 }
 
+// TestReplayThatKiboWouldTake: a code that has opened a session is not shown to
+// Kibo again, whoever brings it, and counts as a failure.
+func TestReplayThatKiboWouldTake(t *testing.T) {
+	g := newGateway(t, withLimits)
+	o := g.askFrom("192.0.2.1", jane, "")
+	kept, code := o.kept(), g.mailed()
+	o = g.codeFrom("192.0.2.1", jane, code, kept)
+	session := o.cookie(g.cookies.session)
+	if session == nil {
+		t.Fatalf("status %d, want a session", o.Code)
+	}
+	later := g.askFrom("198.51.100.1", jane, "")
+	newer := g.mailed()
+	for name, cookies := range map[string]string{"the same sign-in": kept, "another browser's": later.kept()} {
+		if o := g.codeFrom("198.51.100.1", jane, code, cookies); o.Code != http.StatusUnauthorized || o.cookie(g.cookies.session) != nil {
+			t.Errorf("%s: status %d, want 401", name, o.Code)
+		}
+	}
+	if n := g.sim.Calls("otp/auth"); n != 1 {
+		t.Errorf("Kibo was asked %d times, want once", n)
+	}
+	for range 3 {
+		g.codeFrom("198.51.100.1", jane, code, later.kept())
+	}
+	g.wantLimited(g.codeFrom("198.51.100.1", jane, newer, later.kept()))
+	g.wantServed(g.open(session.Name+"="+session.Value), "1001")
+}
+
 func TestOutageNeverCounts(t *testing.T) {
 	for _, kind := range []string{"html_500", "garbage", "reset", "error_200"} {
 		g := newGateway(t, withLimits, func(h *Handler) { h.Limits.Verify.Account = []string{"1/24h"} })

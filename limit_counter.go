@@ -20,6 +20,7 @@ const (
 	devices // of accounts, for browsers that have signed in to them before
 	totals
 	captchas // answers that have been looked at, and sign-ins for which one was good
+	codes    // that have opened a session
 	shelves
 )
 

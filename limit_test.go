@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibo"
+	"github.com/kiboauth/caddy-kibo-auth/internal/redact"
 )
 
 // testLimits are limits with the defaults, as changed, on counters of their own.
@@ -137,6 +138,31 @@ func TestPauseBetweenCodes(t *testing.T) {
 		}
 		if got := l.mails(t, from("192.0.2.3", ""), 5, true); got != 3 {
 			t.Errorf("%d mails of the second step, want 3: it has a pause of its own", got)
+		}
+	})
+}
+
+// A code that has opened a session opens no other, of that account and for a while.
+func TestUsedCode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimits(t, newCounts(), nil)
+		v, elsewhere, other, code := from("192.0.2.1", ""), from("192.0.2.2", "device"), from("192.0.2.1", ""), redact.New("123456")
+		other.account = john
+		l.use(t.Context(), v, redact.New("654321"))
+		if l.usedBefore(t.Context(), v, code) {
+			t.Error("a code is used before it was")
+		}
+		l.use(t.Context(), v, code)
+		time.Sleep(codeMemory - time.Second)
+		if !l.usedBefore(t.Context(), v, code) || !l.usedBefore(t.Context(), elsewhere, code) {
+			t.Error("a used code is forgotten")
+		}
+		if l.usedBefore(t.Context(), other, code) || l.usedBefore(t.Context(), v, redact.Text{}) {
+			t.Error("a code counts as used for others, or none does")
+		}
+		time.Sleep(time.Second)
+		if l.usedBefore(t.Context(), v, code) {
+			t.Error("a used code is never forgotten")
 		}
 	})
 }
