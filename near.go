@@ -8,6 +8,7 @@ import (
 // near keeps records that a store has given, decrypted, for as long as the
 // store allows: so a request needs neither network nor cipher. Past that a
 // record still spares the decryption if the store has the same version.
+// Another one keeps the verdicts on clients' own tokens, which no store knows.
 type near struct{ shards [nearShards]nearShard }
 
 const (

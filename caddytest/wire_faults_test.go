@@ -153,19 +153,23 @@ func (c *cutter) clear(t *testing.T, most int64) {
 	}
 }
 
-func startCut(t *testing.T, s setup) (*world, *cutter) {
+// startCut starts a gateway with a cutter in front of Kibo.
+func startCut(t *testing.T) (*world, *cutter) {
 	t.Helper()
 	c := new(cutter)
-	s.front = func(kibo http.Handler) http.Handler { c.kibo = kibo; return c }
-	return start(t, s), c
+	w := start(t, setup{
+		gateway: quick + "session {\nmax_per_customer 100\n}",
+		front:   func(kibo http.Handler) http.Handler { c.kibo = kibo; return c },
+	})
+	return w, c
 }
 
 // TestWireFaultsOfTheExchange: there is no session, the answer says when to
 // try again and nothing of the fault, and everybody else goes on.
 func TestWireFaultsOfTheExchange(t *testing.T) {
-	w, c := startCut(t, setup{gateway: quick + "session {\nmax_per_customer 100\n}"})
+	w, c := startCut(t)
 	bystander := w.browser()
-	bystander.signIn(w, "john@example.com")
+	bystander.signIn(w, john)
 	faults := allWireFaults()
 	for _, name := range slices.Sorted(maps.Keys(faults)) {
 		t.Run(name, func(t *testing.T) {
@@ -193,9 +197,9 @@ func TestWireFaultsOfTheExchange(t *testing.T) {
 
 // TestWireFaultsOfTheAppToken: without an app token nobody is asked anything.
 func TestWireFaultsOfTheAppToken(t *testing.T) {
-	w, c := startCut(t, setup{gateway: quick + "session {\nmax_per_customer 100\n}"})
+	w, c := startCut(t)
 	bystander := w.browser()
-	bystander.signIn(w, "john@example.com")
+	bystander.signIn(w, john)
 	faults := allWireFaults()
 	for _, name := range slices.Sorted(maps.Keys(faults)) {
 		t.Run(name, func(t *testing.T) {
@@ -221,7 +225,7 @@ func TestWireFaultsOfTheAppToken(t *testing.T) {
 // TestWireFaultsOfTheRefresh: the session waits, unserved and unharmed, and
 // lives again.
 func TestWireFaultsOfTheRefresh(t *testing.T) {
-	w, c := startCut(t, setup{gateway: quick + "session {\nmax_per_customer 100\n}"})
+	w, c := startCut(t)
 	faults := allWireFaults()
 	waiting := map[string]*browser{}
 	for _, name := range slices.Sorted(maps.Keys(faults)) {

@@ -2,14 +2,13 @@
 // script of another origin that puts a frame and a field where the widget goes.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { button, closeBrowser, codeField, emailField, expectHeading, openPage, submit } from './support/browser.mjs';
-import { startCaddy, startDemo } from './support/demo.mjs';
+import { startGateway } from './support/demo.mjs';
 
 after(closeBrowser);
 
@@ -59,32 +58,10 @@ async function startProvider(t) {
   return { url: `http://127.0.0.1:${server.address().port}`, asked };
 }
 
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return String(port);
-}
-
 // startShop runs the demo's shop behind a gateway that asks for captchas.
 async function startShop(t, more = {}) {
-  const storage = await mkdtemp(join(tmpdir(), 'kibo-e2e-'));
-  t.after(() => rm(storage, { recursive: true, force: true, maxRetries: 5 }));
-  const demo = await startDemo(t);
   const provider = await startProvider(t);
-  const port = await freePort();
-  await startCaddy(t, 'captcha/Caddyfile', {
-    E2E_PORT: port,
-    E2E_KIBO: demo.kibo,
-    E2E_SHOP: demo.shop,
-    E2E_CAPTCHA: provider.url,
-    E2E_CAPTCHA_SECRET: secret,
-    XDG_DATA_HOME: storage,
-    KIBO_CLIENT_ID: 'demo.gateway.1.0.0.Release',
-    KIBO_SHARED_SECRET: 'demo-shared-secret-known-to-everybody',
-    ...more,
-  });
+  const { demo, port } = await startGateway(t, 'captcha/Caddyfile', { E2E_CAPTCHA: provider.url, E2E_CAPTCHA_SECRET: secret, ...more });
   return { demo, provider, site: { url: `http://localhost:${port}` } };
 }
 

@@ -1,6 +1,10 @@
 // Starts the demo, and reads the customer's mail off its terminal.
 
 import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const bin = fileURLToPath(new URL('../bin/', import.meta.url));
@@ -88,8 +92,30 @@ export async function startDemo(t, ...flags) {
   };
 }
 
-// startCaddy runs Caddy with a Caddyfile of this folder until the test ends.
-export async function startCaddy(t, caddyfile, env) {
+// startGateway runs the demo, and a Caddy with a Caddyfile of this folder in
+// front of its shop and its simulated Kibo, until the test ends.
+export async function startGateway(t, caddyfile, env = {}) {
+  const storage = await mkdtemp(join(tmpdir(), 'kibo-e2e-'));
+  t.after(() => rm(storage, { recursive: true, force: true, maxRetries: 5 }));
+  const demo = await startDemo(t);
+  const port = await freePort();
   const path = fileURLToPath(new URL(`../${caddyfile}`, import.meta.url));
-  await run(t, 'caddy', ['run', '--adapter', 'caddyfile', '--config', path], env, [/(serving initial configuration)/]);
+  await run(t, 'caddy', ['run', '--adapter', 'caddyfile', '--config', path], {
+    E2E_PORT: port,
+    E2E_KIBO: demo.kibo,
+    E2E_SHOP: demo.shop,
+    XDG_DATA_HOME: storage,
+    KIBO_CLIENT_ID: 'demo.gateway.1.0.0.Release',
+    KIBO_SHARED_SECRET: 'demo-shared-secret-known-to-everybody',
+    ...env,
+  }, [/(serving initial configuration)/]);
+  return { demo, port };
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return String(port);
 }
