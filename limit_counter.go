@@ -68,8 +68,7 @@ func (m maker) counter(name string, r rate) (*counter, error) {
 	c := &counter{name: name + " " + r.per.String(), rate: r, here: m.here, common: m.common, parts: m.parts}
 	var err error
 	for i, store := range m.here.shelves {
-		part := rate{max(1, r.count/m.parts), r.per}
-		if c.local[i], err = part.limiter(store); err != nil {
+		if c.local[i], err = r.part(m.parts).limiter(store); err != nil {
 			return nil, err
 		}
 	}
@@ -78,6 +77,9 @@ func (m maker) counter(name string, r rate) (*counter, error) {
 	}
 	return c, err
 }
+
+// part is what one of so many gateways holds by itself.
+func (r rate) part(of int) rate { return rate{max(1, r.count/of), r.per} }
 
 func (r rate) limiter(store throttled.GCRAStoreCtx) (*throttled.GCRARateLimiterCtx, error) {
 	return throttled.NewGCRARateLimiterCtx(store, throttled.RateQuota{MaxRate: throttled.PerDuration(r.count, r.per), MaxBurst: r.count - 1})
@@ -105,7 +107,7 @@ func (c *counter) take(ctx context.Context, on shelfOf, key string) (wait time.D
 func (c *counter) full(ctx context.Context, on shelfOf, key string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commonTimeout)
 	defer cancel()
-	r := rate{max(1, c.rate.count/c.parts), c.rate.per}
+	r := c.rate.part(c.parts)
 	arrival, now, err := c.here.shelves[on].GetWithTime(ctx, key)
 	if c.common.answers() {
 		if theirs, at, failed := c.common.GetWithTime(ctx, key); failed == nil {
