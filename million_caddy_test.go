@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -16,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
 
@@ -76,7 +76,7 @@ func startMillionCaddy(b *testing.B) *millionCaddy {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = held.Cleanup() })
-	c := &millionCaddy{addr: freeAddr(b), admin: freeAddr(b), kibo: kibo.URL, shop: shop.URL, dir: b.TempDir(), store: held.memory}
+	c := &millionCaddy{addr: freeport.Addr(b), admin: freeport.Addr(b), kibo: kibo.URL, shop: shop.URL, dir: b.TempDir(), store: held.memory}
 	c.client = &http.Client{
 		Timeout:       10 * time.Second,
 		Transport:     &http.Transport{MaxIdleConnsPerHost: visitors},
@@ -87,17 +87,6 @@ func startMillionCaddy(b *testing.B) *millionCaddy {
 	}
 	b.Cleanup(func() { _ = caddy.Stop() })
 	return c
-}
-
-// freeAddr is a loopback address on which nobody listens.
-func freeAddr(b *testing.B) string {
-	b.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // load has Caddy build everything anew from a configuration, as "caddy reload

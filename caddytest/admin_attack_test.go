@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // TestAdminEndpointsOnTheShopsListener: there are none, of the gateway or of
 // Caddy, for anybody and in any spelling. What stands there is the shop's.
 func TestAdminEndpointsOnTheShopsListener(t *testing.T) {
-	w := start(t, setup{admin: freeAddr(t), gateway: "public /public/*"})
+	w := start(t, setup{admin: freeport.Addr(t), gateway: "public /public/*"})
 	b := w.browser()
 	b.signIn(w, jane)
 	for _, path := range []string{
@@ -36,7 +38,7 @@ func TestAdminEndpointsOnTheShopsListener(t *testing.T) {
 // TestAdminEndpointFromABrowser: a page that the operator has open beside it
 // ends no session and reads none, by any way to send a request (CVE-2026-27589).
 func TestAdminEndpointFromABrowser(t *testing.T) {
-	w := start(t, setup{admin: freeAddr(t)})
+	w := start(t, setup{admin: freeport.Addr(t)})
 	b := w.browser()
 	b.signIn(w, jane)
 	host := "Host: " + w.setup.admin

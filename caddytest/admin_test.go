@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // johnID is the account of john@example.com at the simulator.
@@ -63,7 +65,7 @@ func (w *world) ask(method, target string) *reply {
 
 // TestAdminAPI asks a running Caddy as curl does.
 func TestAdminAPI(t *testing.T) {
-	w := start(t, setup{admin: freeAddr(t)})
+	w := start(t, setup{admin: freeport.Addr(t)})
 	b := w.browser()
 	b.signIn(w, jane)
 	for range 3 { // the old configuration's handlers leave
@@ -107,7 +109,7 @@ func TestAdminAPI(t *testing.T) {
 
 // TestCommand works through a support call, over a port and over a socket.
 func TestCommand(t *testing.T) {
-	for name, address := range map[string]string{"port": freeAddr(t), "socket": "unix/" + filepath.Join(shortDir(t), "admin.sock")} {
+	for name, address := range map[string]string{"port": freeport.Addr(t), "socket": "unix/" + filepath.Join(shortDir(t), "admin.sock")} {
 		t.Run(name, func(t *testing.T) {
 			w := start(t, setup{admin: address})
 			janes, other, johns := w.browser(), w.browser(), w.browser()
@@ -152,7 +154,7 @@ func shortDir(t *testing.T) string {
 
 // TestCommandAlone needs no Caddy that runs, and says so where it does.
 func TestCommandAlone(t *testing.T) {
-	w := &world{t: t, setup: setup{admin: freeAddr(t)}}
+	w := &world{t: t, setup: setup{admin: freeport.Addr(t)}}
 	if got := w.caddy("kibo-auth", "keygen"); got.code != 0 || len(got.stdout) != 44 || got.stderr != "" {
 		t.Errorf("keygen: status %d, %d bytes, %q on stderr", got.code, len(got.stdout), got.stderr)
 	}

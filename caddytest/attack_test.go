@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/attack"
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // attackable is a gateway with the default limits, and a shop that shows what
@@ -82,7 +83,7 @@ func TestAttackSuiteOnProtectedPaths(t *testing.T) {
 // TestAttackSuiteOverTLS: HTTP/2, HTTP/3 and Secure cookies.
 func TestAttackSuiteOverTLS(t *testing.T) {
 	w, target := attackable(t, setup{gateway: everythingElse})
-	w.withTLS(freeAddr(t))
+	w.withTLS(freeport.Addr(t))
 	target.Base = &url.URL{Scheme: "https", Host: "localhost:" + port(w.addr)}
 	target.InsecureTLS = true
 	eventually(t, "there is a certificate", func() bool {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // sharedCache is a real cache before the gateway, with rules of its own.
@@ -46,7 +48,7 @@ func (r *reply) isKept(t *testing.T) bool {
 // startVarnish takes rules in VCL.
 func startVarnish(t *testing.T, gateway, rules string) string {
 	t.Helper()
-	dir, addr := shortDir(t), freeAddr(t)
+	dir, addr := shortDir(t), freeport.Addr(t)
 	vcl := fmt.Sprintf(`
 		vcl 4.1;
 		backend gateway { .host = "127.0.0.1"; .port = "%s"; }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
 
@@ -35,10 +36,10 @@ func TestSecretsInConfig(t *testing.T) {
 	common := "secret {file." + file + "}\n\t\tverify {\n\t\t\thmac HS256 {env.CADDYTEST_JWT}\n\t\t}\n\t\tcaptcha {\n\t\t\tsite_key k\n\t\t\tsecret {env.CADDYTEST_CAPTCHA}\n\t\t}\n\t\t"
 	for name, store := range map[string]string{
 		"memory": "store memory",
-		"redis":  "store redis " + freeAddr(t) + " {\n\t\t\tpassword {env.CADDYTEST_REDIS}\n\t\t}",
+		"redis":  "store redis " + freeport.Addr(t) + " {\n\t\t\tpassword {env.CADDYTEST_REDIS}\n\t\t}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := start(t, setup{admin: freeAddr(t), client: "{env.CADDYTEST_ID} {env.CADDYTEST_SHARED}", gateway: common + store, limits: "limit floor 0s"})
+			w := start(t, setup{admin: freeport.Addr(t), client: "{env.CADDYTEST_ID} {env.CADDYTEST_SHARED}", gateway: common + store, limits: "limit floor 0s"})
 			b := w.browser()
 			if name == "memory" {
 				b.signIn(w, jane) // so that all of them have been in use

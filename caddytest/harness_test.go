@@ -21,6 +21,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/kiboauth/caddy-kibo-auth"
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 )
 
@@ -76,7 +77,7 @@ func start(t *testing.T, s setup) *world {
 	w.kibo = newHost(t, kibo)
 	w.shop.forwards = strings.Contains(s.gateway, "forward ")
 	note("secret", kibosim.SharedSecret)
-	w.addr, w.stock = freeAddr(t), freeAddr(t)
+	w.addr, w.stock = freeport.Addr(t), freeport.Addr(t)
 	t.Cleanup(func() {
 		w.shop.CloseClientConnections()
 		if err := caddy.Stop(); err != nil {
@@ -205,17 +206,6 @@ http://%[4]s {
 func port(addr string) string {
 	_, p, _ := net.SplitHostPort(addr)
 	return p
-}
-
-// freeAddr is a loopback address on which nobody listens.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // eventually asks until the answer is yes.

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // metric is the value of a line of Caddy's /metrics; "" if there is none.
@@ -23,7 +25,7 @@ func (w *world) metric(line string) string {
 // TestMetricsOutliveReloads: they count on, once for two sites, and nothing that
 // a client chooses is in them.
 func TestMetricsOutliveReloads(t *testing.T) {
-	w := start(t, setup{admin: freeAddr(t)})
+	w := start(t, setup{admin: freeport.Addr(t)})
 	const signedIn, sessions = `caddy_kibo_answers_total{answer="signed_in"}`, `caddy_kibo_sessions{store="memory"}`
 	w.browser().signIn(w, jane)
 	if w.metric(signedIn) == "" || w.metric(sessions) == "" {

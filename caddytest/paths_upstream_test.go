@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/attack"
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // thePage is what no request without a session may see.
@@ -121,7 +122,7 @@ func documents(t *testing.T) (root string) {
 // withoutGateway adds a site that has the same behind it, and no gateway.
 func withoutGateway(t *testing.T, last string) (lines, direct string) {
 	t.Helper()
-	direct = freeAddr(t)
+	direct = freeport.Addr(t)
 	return fmt.Sprintf("%s\n}\nhttp://:%s {\nbind 127.0.0.1\n%s", last, port(direct), last), direct
 }
 
@@ -172,7 +173,7 @@ func configFile(t *testing.T, name, text string) string {
 // startApache runs it as lenient as it can be configured.
 func startApache(t *testing.T, root string) string {
 	t.Helper()
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	config := fmt.Sprintf(`
 		LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
 		LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
@@ -211,7 +212,7 @@ func startNginx(t *testing.T, root string) string {
 // serveNginx runs it with more directives for all servers, and those of one.
 func serveNginx(t *testing.T, more, server string) (addr string) {
 	t.Helper()
-	addr = freeAddr(t)
+	addr = freeport.Addr(t)
 	config := fmt.Sprintf(`
 		daemon off;
 		master_process off;
@@ -240,7 +241,7 @@ func serveNginx(t *testing.T, more, server string) (addr string) {
 // Windows and a decoding proxy together.
 func startNode(t *testing.T, root string) string {
 	t.Helper()
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	serve(t, "nodejs", addr, "node", configFile(t, "shop.mjs", nodeShop), port(addr), root)
 	return "reverse_proxy " + addr
 }
@@ -278,7 +279,7 @@ createServer((req, res) => {
 // startPHP runs PHP-CGI behind Caddy.
 func startPHP(t *testing.T, root string) string {
 	t.Helper()
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	serve(t, "php-cgi", addr, "php-cgi", "-b", addr)
 	return fmt.Sprintf("root %q\nphp_fastcgi %s", root, addr)
 }

@@ -13,13 +13,14 @@ import (
 	"testing"
 
 	"github.com/kiboauth/caddy-kibo-auth/internal/attack"
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // phpShop starts PHP and returns the Caddyfile lines of a shop in it, whose
 // only page shows $_SERVER.
 func phpShop(t *testing.T) string {
 	t.Helper()
-	root, addr := t.TempDir(), freeAddr(t)
+	root, addr := t.TempDir(), freeport.Addr(t)
 	page := "<?php header('Content-Type: application/json'); echo json_encode($_SERVER);"
 	if err := os.WriteFile(filepath.Join(root, "index.php"), []byte(page), 0o600); err != nil {
 		t.Fatal(err)

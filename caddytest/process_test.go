@@ -2,7 +2,6 @@ package caddytest
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	_ "github.com/kiboauth/caddy-kibo-auth/filestore"
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 	"github.com/kiboauth/caddy-kibo-auth/internal/kibosim"
 	_ "github.com/kiboauth/caddy-kibo-auth/redisstore"
 )
@@ -70,7 +70,7 @@ func (f *fleet) add(lines string, edits ...string) *node {
 	transport := &http.Transport{MaxIdleConnsPerHost: 256}
 	f.t.Cleanup(transport.CloseIdleConnections)
 	n := &node{
-		fleet: f, name: fmt.Sprint("node-", len(f.nodes)), addr: lastingAddr(), dir: f.t.TempDir(), lines: lines, edits: edits,
+		fleet: f, name: fmt.Sprint("node-", len(f.nodes)), addr: freeport.Addr(f.t), dir: f.t.TempDir(), lines: lines, edits: edits,
 		client: &http.Client{
 			Transport: transport, Timeout: 30 * time.Second,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -90,18 +90,6 @@ func (f *fleet) add(lines string, edits ...string) *node {
 	})
 	n.start()
 	return n
-}
-
-// lastingAddr is a loopback address that stays free while its server is
-// started anew: below the ports that Linux gives to outgoing connections.
-func lastingAddr() string {
-	for {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(30000+rand.IntN(2768)))
-		if ln, err := net.Listen("tcp", addr); err == nil {
-			ln.Close()
-			return addr
-		}
-	}
 }
 
 // caddyfile leaves out the log of reverse_proxy, which shows at DEBUG what the
@@ -279,7 +267,7 @@ func TestValidateOpensNothing(t *testing.T) {
 		"redis": "secret " + oldSecret + "\n\tstore redis redis://" + ln.Addr().String(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := &node{fleet: newFleet(t), name: "node", addr: lastingAddr(), dir: t.TempDir(), lines: lines}
+			n := &node{fleet: newFleet(t), name: "node", addr: freeport.Addr(t), dir: t.TempDir(), lines: lines}
 			if out, err := command(t, n.dir, "validate", n.caddyfile()).CombinedOutput(); err != nil || !strings.Contains(string(out), "Valid configuration") {
 				t.Fatalf("validating: %v\n%s", err, out)
 			}

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // stalls are requests that stop somewhere and never go on.
@@ -108,7 +110,7 @@ func connections(t *testing.T) int {
 func TestTenThousandHalfLogins(t *testing.T) {
 	const mib, each = 1 << 20, 64 << 10
 	f := newFleet(t)
-	admin := freeAddr(t)
+	admin := freeport.Addr(t)
 	n := f.add("", "admin off", "admin "+admin)
 	b := n.browser()
 	b.signIn(f.world, jane)
@@ -136,7 +138,7 @@ func TestTenThousandHalfLogins(t *testing.T) {
 func TestTenThousandSignInsBegun(t *testing.T) {
 	const mib, count, workers = 1 << 20, 10_000, 32
 	f := newFleet(t)
-	admin := freeAddr(t)
+	admin := freeport.Addr(t)
 	n := f.add("", "admin off", "admin "+admin)
 	n.browser().signIn(f.world, jane)
 	before := heapOf(t, admin)

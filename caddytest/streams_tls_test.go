@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // withTLS loads the configuration of w with TLS on the shop's address, and a
@@ -17,7 +19,7 @@ func (w *world) withTLS(hop string) {
 // TestStreamsEndWithTheSessionOverTLS: HTTP/1.1, HTTP/2 and HTTP/3.
 func TestStreamsEndWithTheSessionOverTLS(t *testing.T) {
 	w, shop := startStreams(t, setup{site: "header X-Proto {http.request.proto}"})
-	hop := freeAddr(t)
+	hop := freeport.Addr(t)
 	w.withTLS(hop)
 	trusting := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
 	secure := func(http2 bool) *browser {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	kiboauth "github.com/kiboauth/caddy-kibo-auth"
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 	"github.com/kiboauth/caddy-kibo-auth/internal/redistest"
 )
 
@@ -144,7 +145,7 @@ func TestRefusals(t *testing.T) {
 		{"another name", Store{URLs: []string{secure.URL()}, TLS: &TLS{CA: secure.CA(), ServerName: "other.example"}}, "not valid for any names"},
 		{"TLS to a plain server", Store{URLs: []string{"rediss://" + plain.Addr()}}, "no answer in time"},
 		{"plain to a TLS server", Store{URLs: []string{"redis://" + secure.Addr()}}, "no connection"},
-		{"nobody there", Store{URLs: []string{"redis://" + freeAddress(t)}}, "connection refused"},
+		{"nobody there", Store{URLs: []string{"redis://" + freeport.Addr(t)}}, "connection refused"},
 		{"no such database", Store{URLs: []string{plain.URL()}, Password: "hunter2-right", Database: 99}, "no database of that number"},
 		{"two servers that are no cluster", Store{URLs: []string{plain.Addr(), plain.Addr()}, Password: "hunter2-right"}, "the servers are no cluster"},
 		{"a server that is no cluster", Store{URLs: []string{plain.Addr()}, Password: "hunter2-right", Cluster: true}, "the server is no cluster"},
@@ -175,17 +176,6 @@ func refusals(t *testing.T, s *Store) map[string]error {
 	t.Helper()
 	_, err := s.Load(t.Context(), newKey())
 	return map[string]error{"Load": err, "Create": s.Create(t.Context(), newKey(), newRecord("refused"))}
-}
-
-// freeAddress is one where nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // TestNewPasswordIsPickedUp: placeholders are resolved anew when Redis refuses

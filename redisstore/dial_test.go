@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 // TestDialerRests: after a failure the address is left alone, others are not.
 func TestDialerRests(t *testing.T) {
-	nobody := freeAddress(t)
+	nobody := freeport.Addr(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

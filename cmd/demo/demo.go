@@ -47,11 +47,7 @@ type demo struct {
 // startDemo starts the simulator, the shop, and the gateway in front of it.
 // The caller must stop the demo, which is nil if there is an error.
 func startDemo(o options) (_ *demo, err error) {
-	bind, port, err := freeAddress(o.Listen)
-	if err != nil {
-		return nil, err
-	}
-	d := &demo{URL: "http://localhost:" + port}
+	d := new(demo)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.stop())
@@ -60,6 +56,11 @@ func startDemo(o options) (_ *demo, err error) {
 	if err := d.startPeers(o.OnCode); err != nil {
 		return nil, err
 	}
+	bind, port, err := freeAddress(o.Listen) // after the peers, which could be given its port
+	if err != nil {
+		return nil, err
+	}
+	d.URL = "http://localhost:" + port
 	if d.storage, err = os.MkdirTemp("", "kibo-demo-"); err != nil {
 		return nil, fmt.Errorf("making a folder for Caddy: %w", err)
 	}

@@ -112,10 +112,19 @@ export async function startGateway(t, caddyfile, env = {}) {
   return { demo, port };
 }
 
+// freePort returns one that nobody listens on, below those that Linux gives
+// away by itself (from 32768): nobody gets it before Caddy listens there.
 async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return String(port);
+  for (;;) {
+    const port = 30000 + Math.floor(Math.random() * 2768);
+    const server = createServer();
+    const free = await new Promise((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (free) {
+      await new Promise((resolve) => server.close(resolve));
+      return String(port);
+    }
+  }
 }

@@ -8,30 +8,30 @@
 package redistest
 
 import (
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/kiboauth/caddy-kibo-auth/internal/freeport"
 )
 
 const host = "127.0.0.1"
 
-// Ports are looked for below those that Linux gives to outgoing connections
-// (from 32768), and above Redis' own 6379, where a service may run. Cluster
-// nodes talk among themselves on the port 10000 higher.
-const (
-	firstPort = 10000
-	portCount = 10000
-	busOffset = 10000
-)
+// Cluster nodes talk among themselves on the port 10000 higher.
+const busOffset = 10000
 
 // freePort returns a port that nobody listens on, nor on the one for the
 // cluster's bus. Somebody may be faster than the server that is to use it.
-func freePort() int {
+func freePort(t testing.TB) int {
+	t.Helper()
 	for {
-		port := firstPort + rand.IntN(portCount)
-		if listens(port) && listens(port+busOffset) {
+		_, text, _ := net.SplitHostPort(freeport.Addr(t))
+		port, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if listens(port + busOffset) {
 			return port
 		}
 	}

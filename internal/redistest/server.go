@@ -70,7 +70,7 @@ func (s *Server) launch(ready string, config func() []string, command string, ar
 		if !errors.Is(err, errPortTaken) {
 			break
 		}
-		s.port = freePort()
+		s.port = freePort(s.t)
 		text := strings.Join(config(), "\n") + "\n"
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			s.t.Fatal(err)
