@@ -54,7 +54,7 @@ func TestBrandCheck(t *testing.T) {
 			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
 				t.Errorf("check of %+v: %v, want an error with %q", tt.brand, err, tt.want)
 			}
-			if _, got := newPages(tt.brand); (got == nil) != (err == nil) {
+			if _, got := newPages(tt.brand, testFields()); (got == nil) != (err == nil) {
 				t.Errorf("newPages: error %v, but check: %v", got, err)
 			}
 		})

@@ -78,8 +78,7 @@ func answerable(err error) bool {
 
 // showLogin draws the empty form.
 func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request) error {
-	view := h.loginView(stepEmail)
-	view.ReturnTo = urlpath.LocalTarget(h.returnIn(r.URL.Query()))
+	view := loginView{ReturnTo: urlpath.LocalTarget(h.returnIn(r.URL.Query()))}
 	a := &attempt{h: h, r: r, form: new(loginform.Form)}
 	view.Captcha = a.widget(noticeNone)
 	h.pages.login(w, r, http.StatusOK, view)
@@ -98,16 +97,16 @@ func (h *Handler) returnIn(query url.Values) string {
 	return ""
 }
 
-func (h *Handler) loginView(step loginStep) loginView {
-	view := loginView{
-		Step: step, Action: h.Login.Paths[0], EmailField: h.Login.EmailField, CodeField: h.Login.CodeField,
-		RememberField: h.Login.RememberField, ReturnField: h.Login.ReturnTo[0], PasswordField: h.Login.PasswordField,
-		SendCodeField: sendCodeField, ResendField: resendField,
+// fields is how the pages' forms are read here.
+func (l *Login) fields() loginFields {
+	f := loginFields{
+		Action: l.Paths[0], EmailField: l.EmailField, CodeField: l.CodeField, RememberField: l.RememberField,
+		ReturnField: l.ReturnTo[0], PasswordField: l.PasswordField, SendCodeField: sendCodeField, ResendField: resendField,
 	}
-	if h.Login.RequireField != "" {
-		view.Hidden = [][2]string{{h.Login.RequireField, h.Login.RequireValue}}
+	if l.RequireField != "" {
+		f.Hidden = [][2]string{{l.RequireField, l.RequireValue}}
 	}
-	return view
+	return f
 }
 
 // serve takes the attempt through its step. A button says what is meant,
@@ -316,8 +315,10 @@ func (a *attempt) show(status int, step loginStep, what notice, wait time.Durati
 	if h.Login.Page == pageUpstream {
 		return redirect(a.w, h.loginURL(a.returnTo(), upstreamState(step, what)))
 	}
-	view := h.loginView(step)
-	view.Email, view.Remember, view.ReturnTo = a.form.Email, a.form.Remember, a.returnTo()
+	view := loginView{
+		Step: step, Email: a.form.Email, Remember: a.form.Remember, ReturnTo: a.returnTo(),
+		Notice: what, Retry: wait, Captcha: a.widget(what),
+	}
 	if a.pending != nil {
 		view.Email, view.Remember = a.pending.Email, a.pending.Remember
 		view.AfterPassword = a.pending.First == factorPassword
@@ -325,7 +326,6 @@ func (a *attempt) show(status int, step loginStep, what notice, wait time.Durati
 	if what == noticeCaptcha {
 		view.Code = a.form.Code
 	}
-	view.Notice, view.Retry, view.Captcha = what, wait, a.widget(what)
 	h.pages.login(a.w, a.r, status, view)
 	return nil
 }

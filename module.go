@@ -269,7 +269,7 @@ func (h *Handler) provisionLogin(ctx caddy.Context) (err error) {
 	if h.rules, err = urlpath.NewRules(h.Protect, h.Public); err != nil { // check has read them before
 		return err
 	}
-	if h.pages, err = newPages(h.Login.Brand); err != nil {
+	if h.pages, err = newPages(h.Login.Brand, h.Login.fields()); err != nil {
 		return err
 	}
 	if h.keyring, err = newKeyring(ctx, h.Secrets); err != nil {

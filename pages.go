@@ -51,10 +51,9 @@ func (n notice) isError() bool {
 	}
 }
 
-// loginView is what the login page shows. All of it may come from a stranger
-// but Action and the names of fields, which are configuration.
-type loginView struct {
-	Step   loginStep
+// loginFields is what all login pages of a gateway have in common; none of it
+// comes from a stranger.
+type loginFields struct {
 	Action string // path that the form posts to
 
 	// Names of fields. A field without name is not shown.
@@ -62,7 +61,13 @@ type loginView struct {
 	PasswordField                                     string
 	SendCodeField, ResendField                        string // of buttons
 
-	Hidden   [][2]string // names and values of further hidden inputs
+	Hidden [][2]string // names and values of further hidden inputs
+}
+
+// loginView is what the login page shows. Email, Code and ReturnTo may come
+// from a stranger.
+type loginView struct {
+	Step     loginStep
 	Email    string
 	Code     redact.Text // with noticeCaptcha only: Kibo has not seen it
 	ReturnTo string
@@ -89,19 +94,21 @@ type errorView struct {
 
 // pages draws the pages that are the gateway's own.
 type pages struct {
+	fields   loginFields
 	brand    Brand
 	help     brandHelp
 	style    template.CSS
 	csp      string
 	widget   string // the policy of a page with a captcha
 	template *template.Template
+	outlines outlines
 }
 
 //go:embed pages/*.html pages/style.css
 var pageFiles embed.FS
 
 // newPages prepares the pages for a brand. Its error says how to mend the brand.
-func newPages(b Brand) (*pages, error) {
+func newPages(b Brand, f loginFields) (*pages, error) {
 	if err := b.check(); err != nil {
 		return nil, err
 	}
@@ -123,7 +130,7 @@ func newPages(b Brand) (*pages, error) {
 	}
 	style := b.style() + string(sheet)
 	// template.CSS is not escaped: it is our own style sheet and a checked color.
-	return &pages{brand: b, help: help, style: template.CSS(style), csp: pagePolicy(logo, style), template: tmpl}, nil
+	return &pages{fields: f, brand: b, help: help, style: template.CSS(style), csp: pagePolicy(logo, style), template: tmpl}, nil
 }
 
 // pagePolicy returns the Content-Security-Policy of all pages. The style sheet
@@ -159,8 +166,13 @@ type pageData struct {
 	// FocusField says that there is something to type now.
 	FocusField bool
 
-	Login   loginView
+	Login   loginData
 	Failure errorView
+}
+
+type loginData struct {
+	loginFields
+	loginView
 }
 
 // Title heads the browser's tab; it is what a screen reader says first.
@@ -186,13 +198,22 @@ func (v loginView) Mistyped() bool    { return v.Notice == noticeRejected || v.N
 
 // AtPassword: there is nothing to mend but the password, or so it seems. It is
 // never filled in again, so that is where typing goes on.
-func (v loginView) AtPassword() bool {
+func (v loginData) AtPassword() bool {
 	return v.PasswordField != "" && v.Email != "" && v.Notice == noticeRejected
 }
 
 // login answers with the login page. The status is the caller's decision.
 func (p *pages) login(w http.ResponseWriter, r *http.Request, status int, v loginView) {
-	p.write(w, r, "login.html", status, v.Retry, pageData{
+	policy := p.csp
+	if v.Captcha != nil {
+		policy = p.widget
+	}
+	body, err := p.outlined(loginData{p.fields, v})
+	drawnPage{status, policy, v.Retry, body}.send(w, r, err)
+}
+
+func (p *pages) drawLogin(v loginData) ([]byte, error) {
+	return p.draw("login.html", pageData{
 		Heading:    v.heading(),
 		Alert:      v.Notice.isError(),
 		Message:    v.message(),
@@ -213,7 +234,7 @@ func (v loginView) heading() string {
 }
 
 // message is the text of the notice.
-func (v loginView) message() string {
+func (v loginData) message() string {
 	switch v.Notice {
 	case noticeCodeSent:
 		if v.Step == stepEmail {
@@ -265,7 +286,8 @@ func (p *pages) failure(w http.ResponseWriter, r *http.Request, v errorView) {
 	if v.Retry > 0 {
 		d.Message = strings.TrimSpace(v.Text + " " + tryAgain(v.Retry))
 	}
-	p.write(w, r, "error.html", v.Status, v.Retry, d)
+	body, err := p.draw("error.html", d)
+	drawnPage{v.Status, p.csp, v.Retry, body}.send(w, r, err)
 }
 
 // isPageLink holds for paths that stay on this site. Callers have checked
@@ -294,37 +316,48 @@ func tryAgain(d time.Duration) string {
 
 func ceilDiv(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
 
-// write draws the page before it sends anything, so that its length is known
-// and no page is ever sent by half.
-func (p *pages) write(w http.ResponseWriter, r *http.Request, name string, status int, retry time.Duration, d pageData) {
+// draw makes a whole page of a template, so that its length is known and none
+// is ever sent by half.
+func (p *pages) draw(name string, d pageData) ([]byte, error) {
 	d.Brand, d.Help, d.Style = p.brand, p.help, p.style
 	var body bytes.Buffer
-	if err := p.template.ExecuteTemplate(&body, name, d); err != nil {
+	err := p.template.ExecuteTemplate(&body, name, d)
+	return body.Bytes(), err
+}
+
+// drawnPage is ready to be sent.
+type drawnPage struct {
+	status int
+	policy string        // Content-Security-Policy
+	retry  time.Duration // 0: not known
+	body   []byte
+}
+
+// send answers with the page, unless drawing it failed.
+func (p drawnPage) send(w http.ResponseWriter, r *http.Request, failed error) {
+	if failed != nil {
 		http.Error(w, "Something went wrong. Please try again.", http.StatusInternalServerError)
 		return
 	}
-	p.header(w.Header(), retry)
-	if d.Login.Captcha != nil {
-		w.Header().Set("Content-Security-Policy", p.widget)
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-	w.WriteHeader(status)
+	p.header(w.Header())
+	w.WriteHeader(p.status)
 	if r.Method != http.MethodHead {
-		_, _ = body.WriteTo(w) // nobody is left to tell
+		_, _ = w.Write(p.body) // nobody is left to tell
 	}
 }
 
-func (p *pages) header(h http.Header, retry time.Duration) {
+func (p drawnPage) header(h http.Header) {
+	h.Set("Content-Length", strconv.Itoa(len(p.body)))
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", p.csp)
+	h.Set("Content-Security-Policy", p.policy)
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	// Not "no-referrer": under it browsers post our own form with
 	// "Origin: null" (Fetch, "append a request Origin header"), which the
 	// cross-site check has to refuse. Other sites learn nothing this way either.
 	h.Set("Referrer-Policy", "same-origin")
-	if retry > 0 {
-		h.Set("Retry-After", strconv.FormatInt(ceilDiv(retry, time.Second), 10))
+	if p.retry > 0 {
+		h.Set("Retry-After", strconv.FormatInt(ceilDiv(p.retry, time.Second), 10))
 	}
 }

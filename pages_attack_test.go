@@ -12,10 +12,11 @@ import (
 func TestFieldNamesOfLegacyForms(t *testing.T) {
 	for _, name := range []string{"ctl00$Main$UserName", "login[username]", "a.b:c", "user+name", `q"'<>&`, "größe", "#{x}", "{{.Email}}"} {
 		for _, step := range []loginStep{stepEmail, stepCode} {
-			v := testLogin(step, noticeNone)
-			v.EmailField, v.CodeField, v.RememberField, v.ReturnField = name+"1", name+"2", name+"3", name+"4"
-			v.Hidden = [][2]string{{name + "5", name}}
-			all := elements(t, drawLogin(t, testPages(t, Brand{}), v).Body.String())
+			p := pagesWith(t, Brand{}, loginFields{
+				EmailField: name + "1", CodeField: name + "2", RememberField: name + "3", ReturnField: name + "4",
+				Hidden: [][2]string{{name + "5", name}},
+			})
+			all := elements(t, drawLogin(t, p, testLogin(step, noticeNone)).Body.String())
 			for _, suffix := range "1345" {
 				if find(all, "name", name+string(suffix)) == nil {
 					t.Errorf("step %d: no field %q", step, name+string(suffix))
@@ -39,10 +40,8 @@ func TestReflectedScript(t *testing.T) {
 		"javascript:alert(1)", `{{.Brand}}`, `{http.request.uri}`, "\x00<svg/onload=alert(1)>", "+ADw-script+AD4-", "&lt;b&gt;",
 	}
 	places := map[string]func(*loginView, string){
-		"e-mail":       func(v *loginView, s string) { v.Email = s },
-		"return path":  func(v *loginView, s string) { v.ReturnTo = s },
-		"hidden name":  func(v *loginView, s string) { v.Hidden[0][0] = s },
-		"hidden value": func(v *loginView, s string) { v.Hidden[0][1] = s },
+		"e-mail":      func(v *loginView, s string) { v.Email = s },
+		"return path": func(v *loginView, s string) { v.ReturnTo = s },
 	}
 	p := testPages(t, Brand{})
 	for place, put := range places {

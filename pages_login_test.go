@@ -99,11 +99,12 @@ func TestEmailStep(t *testing.T) {
 	}
 }
 
-// withPasswordField is testLogin of a gateway that takes passwords.
-func withPasswordField(step loginStep, n notice) loginView {
-	v := testLogin(step, n)
-	v.PasswordField, v.SendCodeField, v.ResendField = "pass", "send_code", "resend"
-	return v
+// passwordPages are those of a gateway that takes passwords.
+func passwordPages(t *testing.T) *pages {
+	t.Helper()
+	f := testFields()
+	f.PasswordField, f.SendCodeField, f.ResendField = "pass", "send_code", "resend"
+	return pagesWith(t, Brand{}, f)
 }
 
 func TestPasswordStep(t *testing.T) {
@@ -118,9 +119,9 @@ func TestPasswordStep(t *testing.T) {
 		{"too often", "kim@example.com", noticeLimited, "", "notice hint", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v := withPasswordField(stepEmail, tt.notice)
+			v := testLogin(stepEmail, tt.notice)
 			v.Email = tt.email
-			page := drawLogin(t, testPages(t, Brand{}), v).Body.String()
+			page := drawLogin(t, passwordPages(t), v).Body.String()
 			forms := formForm.FindAllString(page, -1)
 			if len(forms) != 1 {
 				t.Fatalf("%d forms, want 1", len(forms))
@@ -190,9 +191,9 @@ func TestTextsWithPassword(t *testing.T) {
 		{stepSecond, noticeCodeSent, "A new code is on its way to kim@example.com.", "second"},
 		{stepSecond, noticeLimited, "That was one try too many for now.", "second"},
 	} {
-		v := withPasswordField(tt.step, tt.notice)
+		v := testLogin(tt.step, tt.notice)
 		v.AfterPassword = tt.step == stepSecond
-		page := visible(drawLogin(t, testPages(t, Brand{}), v).Body.String())
+		page := visible(drawLogin(t, passwordPages(t), v).Body.String())
 		if !strings.Contains(page, tt.want) || strings.Contains(page, tt.not) {
 			t.Errorf("step %d, notice %d: page says %q, want %q and not %q", tt.step, tt.notice, page, tt.want, tt.not)
 		}
@@ -202,7 +203,7 @@ func TestTextsWithPassword(t *testing.T) {
 // The second step's button asks for its own code, the first step's for that.
 func TestResendButton(t *testing.T) {
 	for step, want := range map[loginStep]bool{stepCode: false, stepSecond: true} {
-		forms := formForm.FindAllString(drawLogin(t, testPages(t, Brand{}), withPasswordField(step, noticeNone)).Body.String(), -1)
+		forms := formForm.FindAllString(drawLogin(t, passwordPages(t), testLogin(step, noticeNone)).Body.String(), -1)
 		if got := find(elements(t, forms[1]), "name", "resend") != nil; got != want {
 			t.Errorf("step %d: resend button %v, want %v", step, got, want)
 		}
@@ -274,8 +275,8 @@ func TestCodePatternAllowsBlanks(t *testing.T) {
 
 func TestFieldsWithoutNameAreNotShown(t *testing.T) {
 	for _, step := range []loginStep{stepEmail, stepCode, stepSecond} {
-		v := loginView{Step: step, Action: "/login", Email: "kim@example.com", ReturnTo: "/", Remember: true}
-		if page := drawLogin(t, testPages(t, Brand{}), v).Body.String(); strings.Contains(page, "<input") {
+		v := loginView{Step: step, Email: "kim@example.com", ReturnTo: "/", Remember: true}
+		if page := drawLogin(t, pagesWith(t, Brand{}, loginFields{Action: "/login"}), v).Body.String(); strings.Contains(page, "<input") {
 			t.Errorf("step %d shows a field without name:\n%s", step, page)
 		}
 	}

@@ -12,9 +12,22 @@ import (
 	"time"
 )
 
+// testFields are those of pages with everything on them but a password.
+func testFields() loginFields {
+	return loginFields{
+		Action: "/login", EmailField: "email", CodeField: "otpCode", RememberField: "remember", ReturnField: "returnUrl",
+		Hidden: [][2]string{{"form_key", "k1"}},
+	}
+}
+
 func testPages(t *testing.T, b Brand) *pages {
 	t.Helper()
-	p, err := newPages(b)
+	return pagesWith(t, b, testFields())
+}
+
+func pagesWith(t *testing.T, b Brand, f loginFields) *pages {
+	t.Helper()
+	p, err := newPages(b, f)
 	if err != nil {
 		t.Fatalf("newPages(%+v): %v", b, err)
 	}
@@ -24,10 +37,7 @@ func testPages(t *testing.T, b Brand) *pages {
 // testLogin is a page with everything on it.
 func testLogin(step loginStep, n notice) loginView {
 	return loginView{
-		Step: step, Action: "/login",
-		EmailField: "email", CodeField: "otpCode", RememberField: "remember", ReturnField: "returnUrl",
-		Hidden: [][2]string{{"form_key", "k1"}},
-		Email:  "kim@example.com", ReturnTo: "/account?tab=orders", Remember: true,
+		Step: step, Email: "kim@example.com", ReturnTo: "/account?tab=orders", Remember: true,
 		Notice: n, Retry: 50 * time.Second,
 	}
 }
@@ -192,7 +202,7 @@ func TestBrandOnPage(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			page := drawLogin(t, testPages(t, tt.brand), loginView{Action: "/login", EmailField: "email"}).Body.String()
+			page := drawLogin(t, testPages(t, tt.brand), loginView{}).Body.String()
 			elements(t, page)
 			for _, want := range tt.want {
 				if !strings.Contains(page, want) {

@@ -16,7 +16,7 @@ var secretName = regexp.MustCompile(`(?i)(token|secret|password|passwd|\bcode|jw
 var openly = map[string]string{
 	"kiboauth.Login.CodeField":     "the name of a form's field",
 	"kiboauth.Login.PasswordField": "the name of a form's field",
-	"kiboauth.loginView":           "names of a form's fields",
+	"kiboauth.loginFields":         "names of a form's fields",
 	"kiboauth.answer.code":         "a word for scripts that says what went wrong",
 	"kiboauth.problemBody.Code":    "the same",
 	"kiboauth.Cookie":              "how the cookie is set, not what is in it",
