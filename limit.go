@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -319,35 +318,4 @@ func (o *onceAMinute) due() bool {
 	now := time.Now().Unix()
 	last := o.last.Load()
 	return now-last >= 60 && o.last.CompareAndSwap(last, now)
-}
-
-// crowd notices that everybody seems to come from the same address, because
-// Caddy does not know which proxy to trust.
-type crowd struct {
-	mu   sync.Mutex
-	ip   string
-	row  int
-	told bool
-}
-
-// crowdFrom is how many sign-in posts in a row make a crowd.
-const crowdFrom = 20
-
-// sees notes a post. It tells once that there is a crowd.
-func (c *crowd) sees(client, peer string, forwarded bool) (tell bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	addr, err := netip.ParseAddr(client)
-	addr = addr.Unmap()
-	if near := err == nil && (addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast()); !near || !forwarded || client != peer {
-		c.row = 0
-		return false
-	}
-	if client != c.ip {
-		c.ip, c.row = client, 0
-	}
-	c.row++
-	tell = c.row >= crowdFrom && !c.told
-	c.told = c.told || tell
-	return tell
 }

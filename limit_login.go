@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"go.uber.org/zap"
@@ -73,14 +72,5 @@ func (a *attempt) rest() {
 	select {
 	case <-timer.C:
 	case <-a.r.Context().Done():
-	}
-}
-
-// noticeCrowd warns when a proxy hides the clients' addresses.
-func (a *attempt) noticeCrowd() {
-	peer, _, _ := net.SplitHostPort(a.r.RemoteAddr) // "" is nobody's address
-	if a.h.shared.counts.crowd.sees(clientIP(a.r), peer, a.r.Header.Get("X-Forwarded-For") != "") {
-		a.h.log.Warn("all sign-ins seem to come from one address, and share its limits; set trusted_proxies to the proxy in front of Caddy",
-			zap.String("client", peer))
 	}
 }

@@ -146,6 +146,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 	}
 	h.warnOfClear()
+	h.warnOfOneAddress(ctx)
 	running.LoadOrStore(h, h)
 	return nil
 }

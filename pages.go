@@ -170,6 +170,7 @@ type pageData struct {
 	Failure errorView
 }
 
+// loginData is what the templates know of a login page.
 type loginData struct {
 	loginFields
 	loginView

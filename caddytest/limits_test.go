@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,44 @@ func TestOneAddressForAll(t *testing.T) {
 	}
 	if n := strings.Count(readFile(t, logFile), says) - before; n != 1 {
 		t.Errorf("%d warnings, want 1", n)
+	}
+}
+
+// TestOneAddressAtStart: where only this machine can connect and Caddy trusts
+// nothing on it, a warning says at start that all customers have one address.
+func TestOneAddressAtStart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		servers, bind, gateway string
+		want                   int
+	}{
+		"loopback":              {"", "127.0.0.1", "", 1},
+		"name":                  {"", "localhost", "", 1},
+		"IPv6":                  {"", "[::1]", "", 1},
+		"socket":                {"", "unix//tmp/caddytest.sock", "", 1},
+		"two":                   {"", "127.0.0.1 [::1]", "", 1},
+		"everywhere":            {"", "0.0.0.0", "", 0},
+		"not only loopback":     {"", "127.0.0.1 192.0.2.1", "", 0},
+		"private network":       {"", "10.0.0.1", "", 0},
+		"trusted":               {"trusted_proxies static private_ranges", "127.0.0.1 [::1]", "", 0},
+		"strictly trusted":      {"trusted_proxies static 127.0.0.0/8\ntrusted_proxies_strict", "127.0.0.1", "", 0},
+		"trusted socket":        {"trusted_proxies_unix", "unix//tmp/caddytest.sock", "", 0},
+		"another one trusted":   {"trusted_proxies static 10.0.0.0/8", "127.0.0.1", "", 1},
+		"socket, others too":    {"trusted_proxies static private_ranges", "unix//tmp/caddytest.sock", "", 1},
+		"nothing shares limits": {"", "127.0.0.1", "limit off", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := "{\nadmin off\nauto_https off\nservers {\n" + tt.servers + "\n}\n}\nhttp://:1 {\nbind " + tt.bind +
+				"\nkibo_auth t1-s2.example.com {\nclient id {env.CADDYTEST_SHARED}\n" + tt.gateway + "\n}\n}\n"
+			t.Setenv("CADDYTEST_SHARED", "shared")
+			file := filepath.Join(t.TempDir(), "Caddyfile")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			o := (&world{t: t}).caddy("validate", "--adapter", "caddyfile", "--config", file)
+			if n := strings.Count(o.stderr, "share one address and its limits"); o.code != 0 || n != tt.want {
+				t.Errorf("%d warnings, want %d; exit code %d, %s", n, tt.want, o.code, o.stderr)
+			}
+		})
 	}
 }
 
