@@ -195,7 +195,7 @@ func TestTheShopAsksForANewTicket(t *testing.T) {
 	before := g.session(cookie)
 	g.sim.AddCustomer(kibosim.Customer{AccountID: 1001, Email: jane, FirstName: "Janet"})
 	g.serveTo(request(t, http.MethodGet, "/account", "Cookie", cookie), says(200, "refresh"))
-	g.waitFor(func() bool { s := g.session(cookie); return s != nil && s.Version > before.Version })
+	waitUntil(t, "the session has a new ticket", func() bool { s := g.session(cookie); return s != nil && s.Version > before.Version })
 	if got := g.session(cookie).plain(fieldFirstName); got != "Janet" {
 		t.Errorf("the customer is still %q", got)
 	}
@@ -217,7 +217,7 @@ func TestNewTicketIsNotTheOneUnderWay(t *testing.T) {
 		g.serveTo(request(t, http.MethodGet, "/account", "Cookie", cookie), says(200, "refresh"))
 	}
 	close(h.goOn)
-	g.waitFor(func() bool { return g.sim.Calls("refresh") >= 2 })
+	waitUntil(t, "Kibo is asked again", func() bool { return g.sim.Calls("refresh") >= 2 })
 	g.settle(cookie)
 	if n := g.sim.Calls("refresh"); n > 5 {
 		t.Errorf("%d refreshes for 20 answers", n)

@@ -74,6 +74,27 @@ func await[T any](t testing.TB, c <-chan T) (v T) {
 	return v
 }
 
+// comesTo polls for what happens beside a request, and tells whether it did.
+func comesTo(ask func() bool) bool {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(10 * time.Second); !ask(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return false
+		}
+	}
+	return true
+}
+
+func waitUntil(t testing.TB, what string, ask func() bool) {
+	t.Helper()
+	if !comesTo(ask) {
+		t.Fatalf("it never came to this: %s", what)
+	}
+}
+
 func (g *gateway) answerKibo(w http.ResponseWriter, r *http.Request) {
 	if h := g.hold.Load(); h != nil && strings.HasSuffix(r.URL.Path, h.path) {
 		h.arrived <- struct{}{}

@@ -108,20 +108,6 @@ func TestSecretRotationOfSessions(t *testing.T) {
 	}
 }
 
-// waitUntil polls for what happens beside a request.
-func waitUntil(t *testing.T, what string, ask func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for range 10_000 {
-		if ask() {
-			return
-		}
-		<-tick.C
-	}
-	t.Fatalf("it never came to this: %s", what)
-}
-
 // An admitted request stays in the process: no load, no cipher.
 func TestNearbySessionIsNotAskedFor(t *testing.T) {
 	store := newRemoteStore(t)

@@ -96,7 +96,7 @@ func TestRequestsOfEndedSessionsAreCut(t *testing.T) {
 		}, true},
 		{"absolute limit", func(g *gateway, cookie string) {
 			g.edit(cookie, func(l *live) { l.limit, l.Ends = ago(-time.Millisecond), ago(-20*time.Millisecond) })
-			g.waitFor(func() bool { return g.session(cookie) == nil })
+			waitUntil(t, "the session is ended", func() bool { return g.session(cookie) == nil })
 		}, true},
 		{"idle limit: a stream is no activity", func(g *gateway, cookie string) {
 			g.edit(cookie, func(l *live) { l.Seen, l.Idle = ago(2*time.Hour), 0 })
@@ -142,20 +142,6 @@ func TestRequestsOfEndedSessionsAreCut(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// waitFor polls until the answer is yes.
-func (g *gateway) waitFor(ask func() bool) {
-	g.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(10 * time.Second); !ask(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			g.t.Fatal("waited in vain")
-		}
 	}
 }
 
