@@ -103,7 +103,7 @@ func FuzzPages(f *testing.F) {
 		f.Fatal(err)
 	}
 	view := func(email, to string, step, what uint8) loginView {
-		return loginView{Step: loginStep(step % 3), Notice: notice(what % 9), Email: email, ReturnTo: to}
+		return loginView{loginState: loginState{Step: loginStep(step % 3), Notice: notice(what % 9)}, Email: email, ReturnTo: to}
 	}
 	f.Fuzz(func(t *testing.T, email, to string, step, what uint8) {
 		plain := func(s string) string { return map[bool]string{true: "x"}[s != ""] }

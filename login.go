@@ -316,8 +316,8 @@ func (a *attempt) show(status int, step loginStep, what notice, wait time.Durati
 		return redirect(a.w, h.loginURL(a.returnTo(), upstreamState(step, what)))
 	}
 	view := loginView{
-		Step: step, Email: a.form.Email, Remember: a.form.Remember, ReturnTo: a.returnTo(),
-		Notice: what, Retry: wait, Captcha: a.widget(what),
+		loginState: loginState{Step: step, Remember: a.form.Remember, Notice: what, Retry: wait, Captcha: a.widget(what)},
+		Email:      a.form.Email, ReturnTo: a.returnTo(),
 	}
 	if a.pending != nil {
 		view.Email, view.Remember = a.pending.Email, a.pending.Remember

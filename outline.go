@@ -22,11 +22,9 @@ const maxOutlines = 256
 
 // outlineKey is all that an outline depends on.
 type outlineKey struct {
-	step                             loginStep
-	notice                           notice
-	remember, afterPassword, captcha bool
-	email, returnTo                  bool // there is one
-	message                          string
+	state           loginState // without Retry, which is in the message
+	message         string
+	email, returnTo bool // there is one
 }
 
 // The marks. Nothing else on a page contains them.
@@ -53,7 +51,8 @@ func (p *pages) outlined(v loginData) ([]byte, error) {
 
 // outline returns the one of a page; if it is not kept yet, it is drawn.
 func (p *pages) outline(v loginData) (string, error) {
-	key := outlineKey{v.Step, v.Notice, v.Remember, v.AfterPassword, v.Captcha != nil, v.Email != "", v.ReturnTo != "", v.message()}
+	key := outlineKey{v.loginState, v.message(), v.Email != "", v.ReturnTo != ""}
+	key.state.Retry = 0
 	if kept, ok := p.outlines.get(key); ok {
 		return kept, nil
 	}

@@ -20,7 +20,8 @@ func TestOutlineIsThePage(t *testing.T) {
 	for step := stepEmail; step <= stepSecond; step++ {
 		for what := noticeNone; what <= noticeCaptcha; what++ {
 			for flags := range 8 {
-				v := loginView{Step: step, Notice: what, Remember: flags&1 > 0, AfterPassword: flags&2 > 0, Retry: time.Minute}
+				var v loginView
+				v.loginState = loginState{Step: step, Notice: what, Remember: flags&1 > 0, AfterPassword: flags&2 > 0, Retry: time.Minute}
 				if flags&4 > 0 {
 					v.Captcha = new(widget)
 				}

@@ -64,13 +64,18 @@ type loginFields struct {
 	Hidden [][2]string // names and values of further hidden inputs
 }
 
-// loginView is what the login page shows. Email, Code and ReturnTo may come
-// from a stranger.
+// loginView is what the login page shows. All but its state may come from a
+// stranger.
 type loginView struct {
-	Step     loginStep
+	loginState
 	Email    string
 	Code     redact.Text // with noticeCaptcha only: Kibo has not seen it
 	ReturnTo string
+}
+
+// loginState is where a sign-in stands, with no word of the visitor's in it.
+type loginState struct {
+	Step     loginStep
 	Remember bool
 	// AfterPassword: with stepSecond, what came first was a password.
 	AfterPassword bool

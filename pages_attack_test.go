@@ -39,18 +39,20 @@ func TestReflectedScript(t *testing.T) {
 		`</title><script>alert(1)</script>`, `</style><script>alert(1)</script>`, `<img src=x onerror=alert(1)>`,
 		"javascript:alert(1)", `{{.Brand}}`, `{http.request.uri}`, "\x00<svg/onload=alert(1)>", "+ADw-script+AD4-", "&lt;b&gt;",
 	}
-	places := map[string]func(*loginView, string){
-		"e-mail":      func(v *loginView, s string) { v.Email = s },
-		"return path": func(v *loginView, s string) { v.ReturnTo = s },
+	places := map[string]func(*loginData, string){
+		"e-mail":       func(v *loginData, s string) { v.Email = s },
+		"return path":  func(v *loginData, s string) { v.ReturnTo = s },
+		"hidden name":  func(v *loginData, s string) { v.Hidden[0][0] = s },
+		"hidden value": func(v *loginData, s string) { v.Hidden[0][1] = s },
 	}
 	p := testPages(t, Brand{})
 	for place, put := range places {
 		for _, step := range []loginStep{stepEmail, stepCode, stepSecond} {
 			clean := shape(elements(t, drawLogin(t, p, testLogin(step, noticeRejected)).Body.String()))
 			for _, attack := range attacks {
-				v := testLogin(step, noticeRejected)
+				v := loginData{testFields(), testLogin(step, noticeRejected)}
 				put(&v, attack)
-				page := drawLogin(t, p, v).Body.String()
+				page := drawLogin(t, pagesWith(t, Brand{}, v.loginFields), v.loginView).Body.String()
 				if got := shape(elements(t, page)); got != clean {
 					t.Errorf("%s %q in step %d changes the page from\n%s\nto\n%s", place, attack, step, clean, got)
 				}

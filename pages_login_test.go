@@ -103,7 +103,7 @@ func TestEmailStep(t *testing.T) {
 func passwordPages(t *testing.T) *pages {
 	t.Helper()
 	f := testFields()
-	f.PasswordField, f.SendCodeField, f.ResendField = "pass", "send_code", "resend"
+	f.PasswordField = "pass"
 	return pagesWith(t, Brand{}, f)
 }
 
@@ -275,7 +275,7 @@ func TestCodePatternAllowsBlanks(t *testing.T) {
 
 func TestFieldsWithoutNameAreNotShown(t *testing.T) {
 	for _, step := range []loginStep{stepEmail, stepCode, stepSecond} {
-		v := loginView{Step: step, Email: "kim@example.com", ReturnTo: "/", Remember: true}
+		v := loginView{loginState: loginState{Step: step, Remember: true}, Email: "kim@example.com", ReturnTo: "/"}
 		if page := drawLogin(t, pagesWith(t, Brand{}, loginFields{Action: "/login"}), v).Body.String(); strings.Contains(page, "<input") {
 			t.Errorf("step %d shows a field without name:\n%s", step, page)
 		}

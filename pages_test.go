@@ -16,6 +16,7 @@ import (
 func testFields() loginFields {
 	return loginFields{
 		Action: "/login", EmailField: "email", CodeField: "otpCode", RememberField: "remember", ReturnField: "returnUrl",
+		SendCodeField: sendCodeField, ResendField: resendField,
 		Hidden: [][2]string{{"form_key", "k1"}},
 	}
 }
@@ -37,8 +38,8 @@ func pagesWith(t *testing.T, b Brand, f loginFields) *pages {
 // testLogin is a page with everything on it.
 func testLogin(step loginStep, n notice) loginView {
 	return loginView{
-		Step: step, Email: "kim@example.com", ReturnTo: "/account?tab=orders", Remember: true,
-		Notice: n, Retry: 50 * time.Second,
+		loginState: loginState{Step: step, Remember: true, Notice: n, Retry: 50 * time.Second},
+		Email:      "kim@example.com", ReturnTo: "/account?tab=orders",
 	}
 }
 

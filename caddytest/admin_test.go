@@ -43,6 +43,12 @@ func (w *world) caddy(args ...string) outcome {
 	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
+// caddyOn runs a command that takes a Caddyfile.
+func (w *world) caddyOn(caddyfile, command string) outcome {
+	w.t.Helper()
+	return w.caddy(command, "--adapter", "caddyfile", "--config", configFile(w.t, "Caddyfile", caddyfile))
+}
+
 // ask sends a request to the admin endpoint.
 func (w *world) ask(method, target string) *reply {
 	w.t.Helper()

@@ -50,12 +50,8 @@ func TestSecretsInConfig(t *testing.T) {
 			if config := w.ask(http.MethodGet, "/config/").body; !strings.Contains(config, `"shared_secret":"{env.CADDYTEST_SHARED}"`) {
 				t.Errorf("/config/ has no placeholder: %.300s", config)
 			}
-			caddyfile := filepath.Join(t.TempDir(), "Caddyfile")
-			if err := os.WriteFile(caddyfile, []byte(w.caddyfile()), 0o600); err != nil {
-				t.Fatal(err)
-			}
 			for _, command := range []string{"adapt", "validate"} {
-				o := w.caddy(command, "--adapter", "caddyfile", "--config", caddyfile)
+				o := w.caddyOn(w.caddyfile(), command)
 				if o.code != 0 {
 					t.Errorf("caddy %s: %s", command, o.stderr)
 				}
@@ -92,12 +88,8 @@ func TestSecretsInClear(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("CADDYTEST_LONG", strings.Repeat("5ea1ing.", 5))
-			file := filepath.Join(t.TempDir(), "Caddyfile")
 			text := "{\nadmin off\nauto_https off\n}\nhttp://localhost:1 {\nkibo_auth t1-s2.example.com {\nclient " + tt.client + "\n" + tt.lines + "\n}\n}\n"
-			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			o := (&world{t: t}).caddy("validate", "--adapter", "caddyfile", "--config", file)
+			o := (&world{t: t}).caddyOn(text, "validate")
 			if o.code != 0 || strings.Count(o.stderr, "in clear in the configuration") != 1 || !strings.Contains(o.stderr, tt.line) {
 				t.Errorf("caddy validate: %d, %s", o.code, o.stderr)
 			}

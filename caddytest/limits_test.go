@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -100,14 +98,10 @@ func TestOneAddressAtStart(t *testing.T) {
 		"nothing shares limits": {"", "127.0.0.1", "limit off", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Setenv("CADDYTEST_SHARED", "shared")
 			text := "{\nadmin off\nauto_https off\nservers {\n" + tt.servers + "\n}\n}\nhttp://:1 {\nbind " + tt.bind +
 				"\nkibo_auth t1-s2.example.com {\nclient id {env.CADDYTEST_SHARED}\n" + tt.gateway + "\n}\n}\n"
-			t.Setenv("CADDYTEST_SHARED", "shared")
-			file := filepath.Join(t.TempDir(), "Caddyfile")
-			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			o := (&world{t: t}).caddy("validate", "--adapter", "caddyfile", "--config", file)
+			o := (&world{t: t}).caddyOn(text, "validate")
 			if n := strings.Count(o.stderr, "share one address and its limits"); o.code != 0 || n != tt.want {
 				t.Errorf("%d warnings, want %d; exit code %d, %s", n, tt.want, o.code, o.stderr)
 			}

@@ -29,9 +29,15 @@ var own struct {
 	last int          // port that was handed out, counted from the block's first
 }
 
-// Addr returns 127.0.0.1 with a port that nobody listens on. No other caller
-// gets the same, in whatever process, until some 500 more have been handed out.
+// Addr returns 127.0.0.1 with a Port.
 func Addr(t testing.TB) string {
+	t.Helper()
+	return addr(Port(t))
+}
+
+// Port returns a port of 127.0.0.1 that nobody listens on. No other caller gets
+// the same, in whatever process, until some 500 more have been handed out.
+func Port(t testing.TB) int {
 	t.Helper()
 	own.Lock()
 	defer own.Unlock()
@@ -43,13 +49,22 @@ func Addr(t testing.TB) string {
 	first := own.lock.Addr().(*net.TCPAddr).Port
 	for range blockSize {
 		own.last = own.last%(blockSize-1) + 1
-		if l := listen(first + own.last); l != nil {
-			l.Close()
-			return l.Addr().String()
+		if Free(first + own.last) {
+			return first + own.last
 		}
 	}
 	t.Fatalf("all ports of %d to %d are taken", first, first+blockSize-1)
-	return ""
+	return 0
+}
+
+// Free tells whether nobody listens on a port of 127.0.0.1 just now.
+func Free(port int) bool {
+	l := listen(port)
+	if l == nil {
+		return false
+	}
+	l.Close()
+	return true
 }
 
 // takeBlock returns a listener on the first port of a block that nobody has,
@@ -65,9 +80,11 @@ func takeBlock() net.Listener {
 
 // listen returns nil if the port is taken.
 func listen(port int) net.Listener {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	l, err := net.Listen("tcp", addr(port))
 	if err != nil {
 		return nil
 	}
 	return l
 }
+
+func addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -8,8 +8,6 @@
 package redistest
 
 import (
-	"net"
-	"strconv"
 	"testing"
 	"time"
 
@@ -26,25 +24,10 @@ const busOffset = 10000
 func freePort(t testing.TB) int {
 	t.Helper()
 	for {
-		_, text, _ := net.SplitHostPort(freeport.Addr(t))
-		port, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if listens(port + busOffset) {
+		if port := freeport.Port(t); freeport.Free(port + busOffset) {
 			return port
 		}
 	}
-}
-
-// listens says whether one can listen on the port.
-func listens(port int) bool {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return false
-	}
-	l.Close()
-	return true
 }
 
 // Await ends the test if cond does not hold within a time. It asks often.
